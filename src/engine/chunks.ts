@@ -1,0 +1,98 @@
+/**
+ * Tables `chunks` and `chunk_data`: the pool, every distinct piece of content once.
+ * Keeps: `refs` equals the number of extents that name the chunk; at 0 the chunk is gone at once, its pages reused;
+ *   stored bytes never change.
+ * Leaves: cutting to content.ts, the stored form to codec.ts.
+ */
+import { ErrnoError } from '../base/index.ts'
+import { chunkAddress, decodeChunk, encodeChunk } from './codec.ts'
+import type { Connection, Statement } from './connection.ts'
+import { bytes, integer, type Row } from './rows.ts'
+
+/** Decoded chunks kept for the next read: 16 of at most 128 KiB are 2 MiB. */
+const cacheSize = 16
+
+export class Chunks {
+  readonly #findByAddress: Statement<[Buffer], Row>
+  readonly #insert: Statement<[Buffer, number]>
+  readonly #insertData: Statement<[number | bigint, number, Buffer]>
+  readonly #addRefs: Statement<[number, number]>
+  readonly #selectRefs: Statement<[number], Row>
+  readonly #delete: Statement<[number]>
+  readonly #deleteData: Statement<[number]>
+  readonly #selectData: Statement<[number], Row>
+  /** Oldest first. */
+  readonly #cache = new Map<number, Buffer>()
+
+  constructor(connection: Connection) {
+    this.#findByAddress = connection.prepare<[Buffer], Row>('SELECT id, refs FROM chunks WHERE address = ?').raw(true)
+    this.#insert = connection.prepare('INSERT INTO chunks (address, size, refs) VALUES (?, ?, 1)')
+    this.#insertData = connection.prepare('INSERT INTO chunk_data (id, codec, data) VALUES (?, ?, ?)')
+    this.#addRefs = connection.prepare('UPDATE chunks SET refs = refs + ? WHERE id = ?')
+    this.#selectRefs = connection.prepare<[number], Row>('SELECT refs FROM chunks WHERE id = ?').raw(true)
+    this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
+    this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
+    this.#selectData = connection
+      .prepare<[number], Row>('SELECT c.size, d.codec, d.data FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.id = ?')
+      .raw(true)
+  }
+
+  /** Puts `content` (1 to 131072 bytes, not kept) into the pool and counts one ref; returns the chunk's id. Call inside a transaction. */
+  put(content: Buffer): number {
+    const address = chunkAddress(content)
+    const known = this.#findByAddress.get(address)
+    if (known !== undefined) {
+      const id = integer(known, 0, 'chunks', 'id')
+      this.#addRefs.run(1, id)
+      return id
+    }
+    const id = Number(this.#insert.run(address, content.length).lastInsertRowid)
+    const { codec, data } = encodeChunk(content)
+    this.#insertData.run(id, codec, data)
+    return id
+  }
+
+  /** The content of a chunk. The buffer is the pool's: do not change it. Throws EIO naming the chunk when it is missing or damaged. */
+  get(id: number): Buffer {
+    const known = this.#cache.get(id)
+    if (known !== undefined) return known
+    const row = this.#selectData.get(id)
+    if (row === undefined) throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
+    const encoded = { codec: integer(row, 1, 'chunk_data', 'codec'), data: bytes(row, 2, 'chunk_data', 'data') }
+    const content = decodeChunk(id, encoded, integer(row, 0, 'chunks', 'size'))
+    this.#remember(id, content)
+    return content
+  }
+
+  /** One more extent names the chunk. Call inside a transaction. */
+  retain(id: number): void {
+    this.#addRefs.run(1, id)
+  }
+
+  /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */
+  release(id: number): void {
+    const row = this.#selectRefs.get(id)
+    if (row === undefined) throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
+    if (integer(row, 0, 'chunks', 'refs') > 1) {
+      this.#addRefs.run(-1, id)
+      return
+    }
+    this.#delete.run(id)
+    this.#deleteData.run(id)
+    this.#cache.delete(id) // the id may be used again
+  }
+
+  /** Drops the cache: an id in it may come from a transaction that was rolled back. */
+  rolledBack(): void {
+    this.#cache.clear()
+  }
+
+  #remember(id: number, content: Buffer): void {
+    this.#cache.set(id, content)
+    if (this.#cache.size <= cacheSize) return
+    for (const oldest of this.#cache.keys()) {
+      this.#cache.delete(oldest)
+      return
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * SQLite connections on volume files: opening, pragmas with their reasons, error codes.
+ * Keeps: a file that is no volume, or a newer one, is refused by name before anything of it is changed.
+ * Leaves: tables to their modules, ownership of the file to owner.ts.
+ */
+import Database from 'better-sqlite3'
+import { existsSync } from 'node:fs'
+import { ErrnoError, messageOf, systemCode, type ErrnoCode } from '../base/index.ts'
+import { applicationId, schemaVersion } from './schema.ts'
+
+export type Connection = Database.Database
+/** A prepared statement with its bound values and its row as an array. */
+export type Statement<Bind extends unknown[], Row = unknown> = Database.Statement<Bind, Row>
+
+/** How long SQLite waits for a lock of our own other connection (a checkpoint, a snapshot's begin), in ms; it is held for moments. */
+const busyTimeoutMs = 30_000
+
+/** SQLite's page cache for one connection, in KiB (negative form of cache_size). */
+const cacheKib = 32_768
+
+/**
+ * Opens a connection on an existing volume file and sets its pragmas.
+ * Call as the file's owner. Throws ENOENT, or EIO naming the file when it is no volume, damaged, or newer than this code.
+ */
+export function openConnection(file: string): Connection {
+  assertOpenable(file)
+  if (!existsSync(file)) throw new ErrnoError('ENOENT', `volume file ${file}: does not exist`)
+  return translating(file, () => {
+    const connection = new Database(file, { fileMustExist: true, timeout: busyTimeoutMs })
+    try {
+      assertVolume(connection, file)
+      setPragmas(connection)
+      return connection
+    } catch (error) {
+      connection.close()
+      throw error
+    }
+  })
+}
+
+/** Throws EINVAL for a path that better-sqlite3 would silently trim to that of another file. */
+export function assertOpenable(file: string): void {
+  if (file === file.trim()) return
+  throw new ErrnoError('EINVAL', `volume file ${JSON.stringify(file)}: its path ends or begins with white space`, { hint: 'rename it' })
+}
+
+/** Every pragma that a connection needs, with its reason. */
+export function setPragmas(connection: Connection): void {
+  connection.pragma('journal_mode = WAL') // readers (snapshots, stat) beside the one writer
+  connection.pragma('synchronous = NORMAL') // a commit is in the WAL; fsync(2) puts the WAL on the disk (Volume.sync)
+  connection.pragma('wal_autocheckpoint = 0') // the request path never checkpoints; Maintenance does
+  connection.pragma(`cache_size = -${String(cacheKib)}`)
+  connection.pragma('temp_store = MEMORY') // no file beside the volume
+  connection.pragma('trusted_schema = OFF') // a volume may come from a stranger
+  connection.pragma('cell_size_check = ON') // damage is found where it is read
+}
+
+/** Refuses what is not a volume of this version. Reads only. */
+function assertVolume(connection: Connection, file: string): void {
+  const id: unknown = connection.pragma('application_id', { simple: true })
+  if (id !== applicationId) throw new ErrnoError('EIO', `volume file ${file}: it is an SQLite file but not a litevol volume`, { problem: 'not_a_volume' })
+  const version: unknown = connection.pragma('user_version', { simple: true })
+  if (typeof version !== 'number' || version < 1) throw new ErrnoError('EIO', `volume file ${file}: format version ${String(version)} is damaged`)
+  if (version <= schemaVersion) return
+  const message = `volume file ${file}: format version ${String(version)} is newer than this litevol, which knows ${String(schemaVersion)}`
+  throw new ErrnoError('EIO', message, { hint: 'use the litevol that made it, or a newer one', problem: 'newer_format' })
+}
+
+const codeBySqlite: readonly (readonly [prefix: string, code: ErrnoCode])[] = [
+  ['SQLITE_FULL', 'ENOSPC'],
+  ['SQLITE_BUSY', 'EBUSY'],
+  ['SQLITE_LOCKED', 'EBUSY'],
+  ['SQLITE_READONLY', 'EROFS'],
+  ['SQLITE_CANTOPEN', 'EACCES'],
+  ['SQLITE_TOOBIG', 'EFBIG'],
+]
+
+/** Turns what SQLite or Node threw into an ErrnoError about `file`; an ErrnoError passes untouched. */
+export function translateError(file: string, error: unknown): Error {
+  if (error instanceof ErrnoError) return error
+  if (error instanceof Database.SqliteError) {
+    const code = codeBySqlite.find(([prefix]) => error.code.startsWith(prefix))?.[1] ?? 'EIO'
+    return new ErrnoError(code, `volume file ${file}: ${error.message} (${error.code})`, { cause: error })
+  }
+  const code = systemCode(error)
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new ErrnoError(code, `volume file ${file}: ${messageOf(error)}`, { cause: error })
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** Runs `work`, translating what it throws. */
+export function translating<T>(file: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw translateError(file, error)
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * The bytes of files: reading, writing and truncating over extents and chunks.
+ * Keeps: a read returns what was last written, zeros in holes; a written range is stored as chunks of at most one block;
+ *   a block that small writes have cut into many extents is folded into one chunk again.
+ * Leaves: transactions to volume.ts; who may write to the caller.
+ */
+import { ErrnoError, isRegular, now, type Ino } from '../base/index.ts'
+import type { Chunks } from './chunks.ts'
+import { blockStart, type Extent, type Extents } from './extents.ts'
+import type { Inode, InodePatch, Inodes } from './inodes.ts'
+import { blockSize } from './schema.ts'
+
+/** The largest file: 2^53 - 1 bytes would be the format's limit; 16 TiB is what ext4 allows with 4 KiB blocks. */
+export const maximumFileSize = 16 * 2 ** 40
+
+/** A block of more extents than this is folded: 16 small writes then pay for rewriting 128 KiB once. */
+const foldAt = 16
+
+/** What a write does to the times. */
+export interface WriteOptions {
+  /** The caller owns mtime and sets it apart (the kernel's write-back). */
+  readonly keepTimes: boolean
+  /** Bits to clear from the mode: setuid and setgid. */
+  readonly clearMode: number
+}
+
+export class Content {
+  readonly #inodes: Inodes
+  readonly #chunks: Chunks
+  readonly #extents: Extents
+
+  constructor(inodes: Inodes, chunks: Chunks, extents: Extents) {
+    this.#inodes = inodes
+    this.#chunks = chunks
+    this.#extents = extents
+  }
+
+  /** Fills `into` with the bytes from `offset` on; returns how many there were before the end of the file. */
+  read(ino: Ino, offset: number, into: Buffer): number {
+    const { size } = this.#file(ino)
+    const end = Math.min(size, offset + into.length)
+    if (end <= offset) return 0
+    this.#fill(into, offset, end, this.#extents.overlapping(ino, offset, end))
+    return end - offset
+  }
+
+  /** Writes `data` at `offset`. Call inside a transaction. Throws EFBIG past the size limit. */
+  write(ino: Ino, offset: number, data: Buffer, options: WriteOptions): void {
+    const inode = this.#file(ino)
+    const end = offset + data.length
+    if (end > maximumFileSize) throw new ErrnoError('EFBIG', `inode ${String(ino)}: a file has at most ${String(maximumFileSize)} bytes`)
+    let stored = inode.stored
+    for (let at = offset; at < end; ) {
+      const pieceEnd = Math.min(end, blockStart(at) + blockSize)
+      stored += pieceEnd - at - this.#replace(ino, at, data.subarray(at - offset, pieceEnd - offset))
+      at = pieceEnd
+    }
+    this.#inodes.update(inode, this.#written(inode, stored, Math.max(inode.size, end), options))
+  }
+
+  /** Sets the size: what is cut off is freed, what is added is a hole. Returns the inode. Call inside a transaction. */
+  resize(inode: Inode, size: number): Inode {
+    if (!isRegular(inode.mode)) throw new ErrnoError('EINVAL', `inode ${String(inode.ino)}: only a file has a size to set`)
+    if (size > maximumFileSize) throw new ErrnoError('EFBIG', `inode ${String(inode.ino)}: a file has at most ${String(maximumFileSize)} bytes`)
+    const freed = size < inode.size ? this.#extents.clearFrom(inode.ino, size) : 0
+    return this.#inodes.update(inode, { size, stored: inode.stored - freed })
+  }
+
+  /** Frees up to 1024 extents of an inode that is going; returns false when none are left. Call inside a transaction. */
+  removeSome(ino: Ino): boolean {
+    const freed = this.#extents.removeSome(ino, 0)
+    if (freed === undefined) return false
+    const inode = this.#inodes.get(ino)
+    this.#inodes.update(inode, { stored: inode.stored - freed })
+    return true
+  }
+
+  #written(inode: Inode, stored: number, size: number, { keepTimes, clearMode }: WriteOptions): InodePatch {
+    const patch = { stored, size, mode: inode.mode & ~clearMode }
+    if (keepTimes) return patch
+    const time = now()
+    return { ...patch, mtime: time, ctime: time }
+  }
+
+  #file(ino: Ino): Inode {
+    const inode = this.#inodes.get(ino)
+    if (isRegular(inode.mode)) return inode
+    throw new ErrnoError('EINVAL', `inode ${String(ino)}: only a regular file has content`)
+  }
+
+  /** Stores `piece`, which lies within one block, and folds the block when it has become many extents. Returns the bytes it replaced. */
+  #replace(ino: Ino, offset: number, piece: Buffer): number {
+    const replaced = this.#extents.clear(ino, offset, offset + piece.length)
+    const chunk = this.#chunks.put(piece)
+    this.#extents.insert(ino, { offset, length: piece.length, chunk, chunkOffset: 0 })
+    if (piece.length < blockSize) this.#fold(ino, blockStart(offset))
+    return replaced
+  }
+
+  /** Makes each run of adjacent extents in a crowded block one extent over one new chunk. */
+  #fold(ino: Ino, start: number): void {
+    const extents = this.#extents.overlapping(ino, start, start + blockSize)
+    if (extents.length <= foldAt) return
+    const runs = adjacentRuns(extents)
+    if (runs.length * 2 > extents.length) return
+    for (const run of runs) if (run.length > 1) this.#foldRun(ino, run)
+  }
+
+  #foldRun(ino: Ino, run: readonly Extent[]): void {
+    const first = run.at(0)
+    const last = run.at(-1)
+    if (first === undefined || last === undefined) return
+    const [start, end] = [first.offset, last.offset + last.length]
+    const folded = Buffer.allocUnsafe(end - start)
+    this.#fill(folded, start, end, run)
+    const chunk = this.#chunks.put(folded)
+    this.#extents.clear(ino, start, end)
+    this.#extents.insert(ino, { offset: start, length: end - start, chunk, chunkOffset: 0 })
+  }
+
+  /** Copies start … end of a file into `into` from its start: `extents` in order, zeros between them. */
+  #fill(into: Buffer, start: number, end: number, extents: readonly Extent[]): void {
+    let at = start
+    for (const { offset, length, chunk, chunkOffset } of extents) {
+      const from = Math.max(offset, start)
+      const to = Math.min(offset + length, end)
+      if (from > at) into.fill(0, at - start, from - start)
+      this.#chunks.get(chunk).copy(into, from - start, chunkOffset + from - offset, chunkOffset + to - offset)
+      at = to
+    }
+    if (at < end) into.fill(0, at - start, end - start)
+  }
+}
+
+/** Groups extents, in order, into runs without a hole between them. */
+function adjacentRuns(extents: readonly Extent[]): Extent[][] {
+  const runs: Extent[][] = []
+  let end = -1
+  for (const extent of extents) {
+    if (extent.offset === end) runs.at(-1)?.push(extent)
+    else runs.push([extent])
+    end = extent.offset + extent.length
+  }
+  return runs
+}

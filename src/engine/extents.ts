@@ -1,0 +1,111 @@
+/**
+ * Table `extents`: which bytes of a file are which bytes of a chunk.
+ * Keeps: extents of a file do not overlap; none crosses a multiple of `blockSize`; each one holds one ref of its chunk.
+ * Leaves: sizes and times to content.ts, the bytes to chunks.ts.
+ */
+import type { Ino } from '../base/index.ts'
+import type { Chunks } from './chunks.ts'
+import type { Connection, Statement } from './connection.ts'
+import { integer, type Row } from './rows.ts'
+import { blockSize } from './schema.ts'
+
+/** A row of extents. */
+export interface Extent {
+  readonly offset: number
+  readonly length: number
+  readonly chunk: number
+  readonly chunkOffset: number
+}
+
+/** Rows removed in one step, so that a statement never returns a whole huge file. */
+const removalStep = 1024
+
+const table = 'extents'
+
+function decode(row: Row): Extent {
+  const [offset, length] = [integer(row, 0, table, 'offset'), integer(row, 1, table, 'length')]
+  return { offset, length, chunk: integer(row, 2, table, 'chunk'), chunkOffset: integer(row, 3, table, 'chunk_offset') }
+}
+
+/** The start of the block that holds `offset`. */
+export const blockStart = (offset: number): number => offset - (offset % blockSize)
+
+export class Extents {
+  readonly #chunks: Chunks
+  readonly #range: Statement<[number, number, number], Row>
+  readonly #from: Statement<[number, number, number], Row>
+  readonly #insert: Statement<[number, number, number, number, number]>
+  readonly #shorten: Statement<[number, number, number]>
+  readonly #delete: Statement<[number, number]>
+
+  constructor(connection: Connection, chunks: Chunks) {
+    this.#chunks = chunks
+    const select = 'SELECT offset, length, chunk, chunk_offset FROM extents WHERE ino = ? AND offset >= ?'
+    this.#range = connection.prepare<[number, number, number], Row>(`${select} AND offset < ? ORDER BY offset`).raw(true)
+    this.#from = connection.prepare<[number, number, number], Row>(`${select} ORDER BY offset LIMIT ?`).raw(true)
+    this.#insert = connection.prepare('INSERT INTO extents (ino, offset, length, chunk, chunk_offset) VALUES (?, ?, ?, ?, ?)')
+    this.#shorten = connection.prepare('UPDATE extents SET length = ? WHERE ino = ? AND offset = ?')
+    this.#delete = connection.prepare('DELETE FROM extents WHERE ino = ? AND offset = ?')
+  }
+
+  /** The extents that overlap start … end, in order; the first and the last may reach beyond. */
+  overlapping(ino: Ino, start: number, end: number): Extent[] {
+    const extents = this.#range.all(ino, blockStart(start), end).map(decode)
+    return extents.filter(({ offset, length }) => offset + length > start)
+  }
+
+  /** Adds an extent for a chunk whose ref the caller already holds. Call inside a transaction, with the range free. */
+  insert(ino: Ino, { offset, length, chunk, chunkOffset }: Extent): void {
+    this.#insert.run(ino, offset, length, chunk, chunkOffset)
+  }
+
+  /** Frees start … end of the file: what lay there becomes a hole. Returns how many bytes were stored there. Call inside a transaction. */
+  clear(ino: Ino, start: number, end: number): number {
+    let freed = 0
+    for (const extent of this.overlapping(ino, start, end)) freed += this.#cut(ino, extent, start, end)
+    return freed
+  }
+
+  /** Frees everything from `start` on, however much. Returns the bytes freed. Call inside a transaction. */
+  clearFrom(ino: Ino, start: number): number {
+    let freed = this.clear(ino, start, blockStart(start) + blockSize)
+    for (;;) {
+      const step = this.removeSome(ino, start)
+      if (step === undefined) return freed
+      freed += step
+    }
+  }
+
+  /** Removes up to 1024 extents at or after `start`; returns the bytes freed, or undefined when there were none. Call inside a transaction. */
+  removeSome(ino: Ino, start: number): number | undefined {
+    const rows = this.#from.all(ino, start, removalStep)
+    if (rows.length === 0) return undefined
+    return rows.map(decode).reduce((freed, extent) => freed + this.#remove(ino, extent), 0)
+  }
+
+  /** Takes start … end out of one extent, keeping what lies before and after; returns the bytes taken. */
+  #cut(ino: Ino, extent: Extent, start: number, end: number): number {
+    const { offset, length, chunk, chunkOffset } = extent
+    const extentEnd = offset + length
+    const taken = Math.min(end, extentEnd) - Math.max(start, offset)
+    if (offset >= start && extentEnd <= end) return this.#remove(ino, extent)
+    if (extentEnd > end) {
+      this.#chunks.retain(chunk)
+      this.#insertAfter(ino, { offset: end, length: extentEnd - end, chunk, chunkOffset: chunkOffset + end - offset }, extent, start)
+    }
+    if (offset < start) this.#shorten.run(start - offset, ino, offset)
+    return taken
+  }
+
+  /** Adds the rest behind a cut; the cut extent itself goes first when nothing of it stays in front. */
+  #insertAfter(ino: Ino, rest: Extent, cut: Extent, start: number): void {
+    if (cut.offset >= start) this.#remove(ino, cut)
+    this.insert(ino, rest)
+  }
+
+  #remove(ino: Ino, { offset, length, chunk }: Extent): number {
+    this.#delete.run(ino, offset)
+    this.#chunks.release(chunk)
+    return length
+  }
+}

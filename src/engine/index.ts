@@ -1,0 +1,12 @@
+/** The face of engine: what other folders may use. */
+export { createVolumeFile, readVolumeState, settleVolumeFile, type VolumeFileOptions } from './files.ts'
+export { Volume, type AttributePatch, type Room } from './volume.ts'
+export { Maintenance, type CheckpointResult, type Snapshot } from './maintenance.ts'
+export { Owner, servingTitle } from './owner.ts'
+export { checkVolume, type Finding } from './check.ts'
+export { blockSize, applicationId, schemaVersion, pageSize } from './schema.ts'
+export { maximumFileSize } from './content.ts'
+export type { Creation } from './namespace.ts'
+export type { Dentry } from './dentries.ts'
+export type { Inode } from './inodes.ts'
+export type { StateSummary } from './state.ts'

@@ -1,0 +1,162 @@
+/**
+ * What goes on beside the serving of an open volume, on connections of its own: state, checkpoints, snapshots, paths.
+ * Keeps: no writer waits longer than for a checkpoint's last step; what a snapshot names stays readable while it is held:
+ *   the newest of its WAL frames for a page, else the page of the main file.
+ * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
+ */
+import { statSync } from 'node:fs'
+import { ErrnoError, type Ino } from '../base/index.ts'
+import { openConnection, translating, type Connection } from './connection.ts'
+import { Dentries } from './dentries.ts'
+import { integer, type Row } from './rows.ts'
+import { prepareStateReader, type StateSummary } from './state.ts'
+
+/** A held snapshot: enough to read its bytes from FILE and FILE-wal. */
+export interface Snapshot {
+  readonly pageSize: number
+  readonly pageCount: number
+  /** The first so many frames of the WAL belong to it; 0: the main file alone. */
+  readonly walFrames: number
+  readonly bytesTag: string
+  /** Ends the read transaction: the bytes may change from now on. */
+  readonly release: () => void
+}
+
+/** What a checkpoint did. */
+export interface CheckpointResult {
+  readonly framesCheckpointed: number
+  readonly framesRemaining: number
+}
+
+const slash = Buffer.from('/')
+
+type CheckpointMode = 'NOOP' | 'PASSIVE' | 'TRUNCATE'
+
+export class Maintenance {
+  readonly #file: string
+  readonly #checkpointer: Connection
+  /** Takes the write lock for a moment, to stand still while a snapshot begins; it writes nothing. */
+  readonly #gate: Connection
+  readonly #readState: () => StateSummary
+  readonly #dentries: Dentries
+  readonly #snapshots = new Set<Connection>()
+
+  /** Call in the process that owns the file. */
+  constructor(file: string) {
+    this.#file = file
+    this.#checkpointer = openConnection(file)
+    this.#gate = openConnection(file)
+    this.#readState = prepareStateReader(this.#checkpointer)
+    this.#dentries = new Dentries(this.#checkpointer)
+  }
+
+  /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */
+  close(): void {
+    for (const reader of this.#snapshots) reader.close()
+    this.#snapshots.clear()
+    this.#gate.close()
+    this.#checkpointer.close()
+  }
+
+  /** The state as committed now, and the bytes the file has when checkpointed. */
+  state(): StateSummary & { readonly sizeBytes: number } {
+    return translating(this.#file, () => ({ ...this.#readState(), sizeBytes: this.#pragma('page_count') * this.#pragma('page_size') }))
+  }
+
+  /** Bytes of the WAL file; after a restart of the WAL, its old frames are counted too. */
+  walBytes(): number {
+    return statSync(`${this.#file}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  }
+
+  /** How many snapshots are held. */
+  get snapshots(): number {
+    return this.#snapshots.size
+  }
+
+  /** Copies WAL frames into the main file without making anyone wait; frames that a snapshot needs stay. */
+  checkpoint(): CheckpointResult {
+    return this.#checkpoint('PASSIVE')
+  }
+
+  /** The same, then waits for writers for a moment to copy the rest and empty the WAL; with snapshots held, as far as they allow. */
+  truncateWal(): CheckpointResult {
+    const passive = this.#checkpoint('PASSIVE')
+    if (this.#snapshots.size > 0) return passive
+    this.#checkpoint('TRUNCATE') // reports 0 and 0 when it could: hence the counting before
+    const { framesRemaining } = this.#checkpoint('NOOP')
+    const copied = passive.framesCheckpointed + passive.framesRemaining - framesRemaining
+    return { framesCheckpointed: Math.max(copied, passive.framesCheckpointed), framesRemaining }
+  }
+
+  /**
+   * Holds everything committed so far. Writers stand still between two of their transactions while it begins:
+   * the WAL's length read then is exactly where the read transaction ends.
+   */
+  acquireSnapshot(): Snapshot {
+    return translating(this.#file, () => {
+      this.checkpoint() // few frames then need to be read from the WAL
+      const reader = openConnection(this.#file)
+      try {
+        return this.#begin(reader)
+      } catch (error) {
+        reader.close()
+        throw error
+      }
+    })
+  }
+
+  #begin(reader: Connection): Snapshot {
+    const readState = prepareStateReader(reader)
+    this.#gate.exec('BEGIN IMMEDIATE')
+    try {
+      const { framesCheckpointed, framesRemaining } = this.#checkpoint('NOOP')
+      reader.exec('BEGIN')
+      const { bytesTag } = readState()
+      // All frames copied: SQLite reads such a snapshot from the main file alone, and the WAL may be overwritten.
+      const walFrames = framesRemaining === 0 ? 0 : framesCheckpointed + framesRemaining
+      const pageCount = Number(reader.pragma('page_count', { simple: true }))
+      this.#snapshots.add(reader)
+      return { pageSize: this.#pragma('page_size'), pageCount, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
+    } finally {
+      this.#gate.exec('ROLLBACK')
+    }
+  }
+
+  #release(reader: Connection): void {
+    if (this.#snapshots.delete(reader)) reader.close()
+  }
+
+  /** Paths of the inodes from the volume's root, as bytes without a leading slash; one without a name is left out. */
+  paths(inos: readonly Ino[], root: Ino): Buffer[] {
+    return translating(this.#file, () => inos.map((ino) => this.#path(ino, root)).filter((path) => path !== undefined))
+  }
+
+  #path(ino: Ino, root: Ino): Buffer | undefined {
+    const selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
+    const names: Buffer[] = []
+    for (let at = ino; at !== root; ) {
+      const row = selectParent.get(at)
+      const place = row === undefined ? undefined : this.#dentries.locate(at, integer(row, 0, 'inodes', 'parent') as Ino)
+      if (place === undefined) return undefined
+      names.unshift(slash, place.name)
+      at = place.parent
+    }
+    return Buffer.concat(names.slice(1))
+  }
+
+  #pragma(name: string): number {
+    return Number(this.#checkpointer.pragma(name, { simple: true }))
+  }
+
+  /** One checkpoint, sqlite3_wal_checkpoint_v2(). The row is (busy, frames in the WAL, frames copied); -1 without a WAL. */
+  #checkpoint(mode: CheckpointMode): CheckpointResult {
+    const rows: unknown = translating(this.#file, () => this.#checkpointer.pragma(`wal_checkpoint(${mode})`))
+    const row: unknown = Array.isArray(rows) ? rows[0] : undefined
+    if (typeof row !== 'object' || row === null || !('log' in row) || !('checkpointed' in row)) {
+      throw new ErrnoError('EIO', `volume file ${this.#file}: a checkpoint answered nothing`)
+    }
+    const frames = Math.max(0, Number(row.log))
+    const copied = Math.max(0, Number(row.checkpointed))
+    return { framesCheckpointed: copied, framesRemaining: frames - copied }
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Ownership of a volume file: one process at a time.
+ * Keeps: the lock is an flock(2) on the file itself, so it dies with its process, holds across containers,
+ *   and a copy of the file is free at once. It does not meddle with SQLite's POSIX locks.
+ * Leaves: what an owner does with the file to its callers. The only place of the engine that starts a process: flock(1),
+ *   which locks the open file description that we go on holding.
+ */
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ErrnoError, systemCode } from '../base/index.ts'
+
+/** The title of a process that serves a file, as ps(1) shows it: such an owner is not about to finish. */
+export const servingTitle = 'litevol: serving'
+
+/** How often a waiting opener tries again, in ms. */
+const retryMs = 50
+
+/** flock(1)'s exit code when somebody else has the lock: ours, by --conflict-exit-code. */
+const conflictExitCode = 75
+
+/** A held ownership. */
+export class Owner {
+  #descriptor: number | undefined
+
+  private constructor(descriptor: number) {
+    this.#descriptor = descriptor
+  }
+
+  /**
+   * Takes the ownership of `file`. An owner that is finishing is waited for, up to `timeoutMs`.
+   * Throws ENOENT, EACCES, or EBUSY saying who holds it.
+   */
+  static async acquire(file: string, timeoutMs: number): Promise<Owner> {
+    const deadline = Date.now() + timeoutMs
+    for (;;) {
+      const descriptor = openForLock(file)
+      try {
+        if (await tryLock(descriptor)) return new Owner(descriptor)
+      } catch (error) {
+        closeSync(descriptor)
+        throw error
+      }
+      closeSync(descriptor)
+      const holder = findHolder(file)
+      if (holder?.isServing === true || Date.now() > deadline) throw heldError(file, holder)
+      await sleep(retryMs)
+    }
+  }
+
+  /** Gives the ownership up. Call after the last SQLite connection on the file is closed: closing drops this process's POSIX locks on it. */
+  release(): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor)
+    this.#descriptor = undefined
+  }
+}
+
+function openForLock(file: string): number {
+  try {
+    return openSync(file, 'r')
+  } catch (error) {
+    const code = systemCode(error) === 'ENOENT' ? 'ENOENT' : 'EACCES'
+    const fault = code === 'ENOENT' ? 'does not exist' : 'cannot be opened'
+    throw new ErrnoError(code, `volume file ${file}: ${fault}`, { cause: error })
+  }
+}
+
+/** Runs flock(1) on an inherited descriptor; false when another open file description has the lock. */
+function tryLock(descriptor: number): Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>()
+  const args = ['--exclusive', '--nonblock', '--conflict-exit-code', String(conflictExitCode), '3']
+  const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'ignore', descriptor] })
+  child.once('error', (cause) => {
+    reject(new ErrnoError('EIO', 'flock: cannot be started', { cause, hint: 'install util-linux' }))
+  })
+  child.once('exit', (code) => {
+    if (code === 0 || code === conflictExitCode) resolve(code === 0)
+    else reject(new ErrnoError('EIO', `flock: ended with ${String(code)}`))
+  })
+  return promise
+}
+
+interface Holder {
+  readonly pid: number
+  readonly command: string
+  readonly isServing: boolean
+}
+
+/** Who has the file open, as far as /proc shows: a process of another pid namespace does not appear. */
+function findHolder(file: string): Holder | undefined {
+  const { dev, ino } = statSync(file)
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid || !hasOpen(pid, dev, ino)) continue
+    const command = readCommand(pid)
+    return { pid: Number(pid), command, isServing: command.startsWith(servingTitle) }
+  }
+  return undefined
+}
+
+function hasOpen(pid: string, dev: number, ino: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => isFile(`/proc/${pid}/fd/${fd}`, dev, ino))
+  } catch {
+    return false // it ended, or is not ours to look at
+  }
+}
+
+function isFile(descriptor: string, dev: number, ino: number): boolean {
+  try {
+    const stats = statSync(descriptor) // follows the link to the open file itself
+    return stats.ino === ino && stats.dev === dev
+  } catch {
+    return false // closed meanwhile
+  }
+}
+
+function readCommand(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
+  } catch {
+    return ''
+  }
+}
+
+function heldError(file: string, holder: Holder | undefined): ErrnoError {
+  const who = holder === undefined ? 'a process that this one cannot see' : `process ${String(holder.pid)} (${holder.command})`
+  return new ErrnoError('EBUSY', `volume file ${file}: held by ${who}`, { hint: 'unmount it there first, or work on a copy', problem: 'held' })
+}

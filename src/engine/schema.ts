@@ -1,0 +1,129 @@
+/**
+ * The stored form: every table of a volume file, and the migrations that lead to it.
+ * Keeps: migrations only grow; docs/format.md says the same in prose, byte by byte.
+ * Leaves: reading and writing rows to the module of each table.
+ */
+
+/** `PRAGMA application_id` of every volume file: "LtVl" in ASCII. */
+export const applicationId = 0x4c74566c
+
+/** Page size in bytes of new volume files: 8 KiB writes chunks a third faster than 4 KiB, and a small commit half as much as 16 KiB. */
+export const pageSize = 8192
+
+/**
+ * Files are cut at multiples of this many bytes; no extent and no chunk is longer (format.md). Power of two.
+ * 128 KiB: measured best of 4 KiB to 1 MiB for hashing and inserting through better-sqlite3 (design, section 6).
+ */
+export const blockSize = 131072
+
+/** The lowest inode number: 1 is what FUSE calls the root of any volume, so no inode has it. */
+export const firstIno = 2
+
+const version1 = `
+-- One row: what changed last, and what names the committed bytes.
+CREATE TABLE state (
+  id          INTEGER PRIMARY KEY CHECK (id = 1),
+  change      INTEGER NOT NULL, -- committed changes that a user can see, so far
+  change_sec  INTEGER NOT NULL, -- time of the last of them: seconds since the epoch
+  change_usec INTEGER NOT NULL, -- and microseconds; strictly later than that of the one before
+  commits     INTEGER NOT NULL, -- transactions so far, housekeeping included
+  epoch       BLOB NOT NULL,    -- 8 random bytes, drawn anew by each opening that writes: (epoch, commits) names the bytes
+  next_ino    INTEGER NOT NULL, -- the next inode number; never goes down, so none is reused
+  inodes      INTEGER NOT NULL  -- rows of inodes (derived, for statfs)
+) STRICT;
+
+-- One tree; the manager keeps one per file.
+CREATE TABLE volumes (
+  id          INTEGER PRIMARY KEY,
+  uuid        BLOB NOT NULL UNIQUE, -- 16 bytes, UUIDv7
+  root        INTEGER NOT NULL UNIQUE, -- ino of the root directory
+  created_sec INTEGER NOT NULL  -- seconds since the epoch
+) STRICT;
+
+-- One row: an identity. nlink counts dentries (for directories: 2 + subdirectories; 0 once removed).
+CREATE TABLE inodes (
+  ino        INTEGER PRIMARY KEY,
+  volume     INTEGER NOT NULL,
+  uuid       BLOB NOT NULL,    -- 16 bytes, UUIDv7
+  mode       INTEGER NOT NULL, -- st_mode: type and permission bits
+  nlink      INTEGER NOT NULL,
+  uid        INTEGER NOT NULL,
+  gid        INTEGER NOT NULL,
+  rdev       INTEGER NOT NULL, -- st_rdev of devices, else 0
+  size       INTEGER NOT NULL, -- bytes: of a file its length, of a symlink its target's; 0 otherwise
+  stored     INTEGER NOT NULL, -- bytes in extents (derived, for st_blocks)
+  parent     INTEGER NOT NULL, -- of a directory: its parent's ino; otherwise a directory that had a dentry for it (hint)
+  atime      INTEGER NOT NULL, atime_nsec INTEGER NOT NULL, -- seconds since the epoch, may be negative; 0 to 999999999
+  mtime      INTEGER NOT NULL, mtime_nsec INTEGER NOT NULL,
+  ctime      INTEGER NOT NULL, ctime_nsec INTEGER NOT NULL,
+  btime      INTEGER NOT NULL, btime_nsec INTEGER NOT NULL,
+  target     BLOB              -- of a symlink: where it points; NULL otherwise
+) STRICT;
+
+-- One row: a name in a directory. The cookie orders a listing and is never that of another entry of the directory.
+CREATE TABLE dentries (
+  parent INTEGER NOT NULL,
+  cookie INTEGER NOT NULL, -- from 3; 1 and 2 stand for . and ..
+  name   BLOB NOT NULL,    -- 1 to 255 bytes, any but NUL and slash
+  ino    INTEGER NOT NULL,
+  type   INTEGER NOT NULL, -- mode >> 12 of the inode
+  PRIMARY KEY (parent, cookie)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX dentries_by_name ON dentries (parent, name);
+
+-- One row: bytes offset … offset + length of a file are bytes chunk_offset … of a chunk. Ranges without a row are holes.
+-- Extents of a file do not overlap, and none crosses a multiple of 131072.
+CREATE TABLE extents (
+  ino          INTEGER NOT NULL,
+  offset       INTEGER NOT NULL,
+  length       INTEGER NOT NULL,
+  chunk        INTEGER NOT NULL,
+  chunk_offset INTEGER NOT NULL,
+  PRIMARY KEY (ino, offset)
+) STRICT, WITHOUT ROWID;
+
+-- One row: a distinct piece of content. refs equals the number of extents that name it; at 0 the row goes.
+CREATE TABLE chunks (
+  id      INTEGER PRIMARY KEY,
+  address BLOB NOT NULL UNIQUE, -- of codec 0: SHA-256 of the bytes
+  size    INTEGER NOT NULL,     -- bytes before encoding, 1 to 131072
+  refs    INTEGER NOT NULL
+) STRICT;
+
+-- The bytes of a chunk, apart from its counters so that counting rewrites no content.
+CREATE TABLE chunk_data (
+  id    INTEGER PRIMARY KEY,
+  codec INTEGER NOT NULL, -- 0: the bytes as they are
+  data  BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE xattrs (
+  ino   INTEGER NOT NULL,
+  name  BLOB NOT NULL, -- 1 to 255 bytes
+  value BLOB NOT NULL, -- up to 65536 bytes
+  PRIMARY KEY (ino, name)
+) STRICT, WITHOUT ROWID;
+
+-- Inodes without a name whose rows wait: removed at forget, at unmount, or by the next opening.
+CREATE TABLE orphans (
+  ino INTEGER PRIMARY KEY
+) STRICT;
+`
+
+/** Migration N leads from user_version N to N + 1. Released ones are never changed. */
+const migrations: readonly string[] = [version1]
+
+/** The `user_version` that this code reads and writes. */
+export const schemaVersion = migrations.length
+
+/** What `migrate` needs of a connection. */
+interface Migratable {
+  exec(sql: string): unknown
+  pragma(source: string): unknown
+}
+
+/** Brings the tables from `version` (0: an empty file) to `schemaVersion`. Call inside a transaction. */
+export function migrate(connection: Migratable, version: number): void {
+  for (const migration of migrations.slice(version)) connection.exec(migration)
+  connection.pragma(`user_version = ${String(schemaVersion)}`)
+}

@@ -1,0 +1,122 @@
+/**
+ * Table `state`: what changed last (promise 5), what names the committed bytes (promise 4), the next inode number.
+ * Keeps: every transaction advances `commits`, every visible one `change` and its time; nothing else does.
+ *   The numbers in memory are those of the last commit, or of the open transaction.
+ * Leaves: beginning and ending transactions to volume.ts.
+ */
+import { randomBytes } from 'node:crypto'
+import { ErrnoError, now, type Ino, type Timestamp } from '../base/index.ts'
+import type { Connection, Statement } from './connection.ts'
+import { bytes, integer, type Row } from './rows.ts'
+
+/** Promise 5's pair and the name of the bytes. */
+export interface StateSummary {
+  readonly change: number
+  readonly mtime: Timestamp
+  /** Equal iff the checkpointed files would be equal byte for byte. */
+  readonly bytesTag: string
+}
+
+interface Values {
+  change: number
+  sec: number
+  usec: number
+  commits: number
+  epoch: Buffer
+  nextIno: number
+  inodes: number
+}
+
+const columns = 'change, change_sec, change_usec, commits, epoch, next_ino, inodes'
+
+function decode(row: Row | undefined): Values {
+  if (row === undefined) throw new ErrnoError('EIO', 'table state: its row is missing')
+  return {
+    change: integer(row, 0, 'state', 'change'),
+    sec: integer(row, 1, 'state', 'change_sec'),
+    usec: integer(row, 2, 'state', 'change_usec'),
+    commits: integer(row, 3, 'state', 'commits'),
+    epoch: bytes(row, 4, 'state', 'epoch'),
+    nextIno: integer(row, 5, 'state', 'next_ino'),
+    inodes: integer(row, 6, 'state', 'inodes'),
+  }
+}
+
+/** Prepares the reading of the state on a connection; each call of the result reads it as committed then. */
+export function prepareStateReader(connection: Connection): () => StateSummary {
+  const select = connection.prepare<[], Row>(`SELECT ${columns} FROM state WHERE id = 1`).raw(true)
+  return () => {
+    const { change, sec, usec, epoch, commits } = decode(select.get())
+    return { change, mtime: { sec, nsec: usec * 1000 }, bytesTag: `${epoch.toString('hex')}-${String(commits)}` }
+  }
+}
+
+/** The state as the one writer keeps it. */
+export class State {
+  readonly #select: Statement<[], Row>
+  readonly #update: Statement<[number, number, number, number, Buffer, number, number]>
+  readonly #sessionEpoch = randomBytes(8)
+  #values: Values
+  #committed: Values
+
+  constructor(connection: Connection) {
+    this.#select = connection.prepare<[], Row>(`SELECT ${columns} FROM state WHERE id = 1`).raw(true)
+    this.#update = connection.prepare(
+      'UPDATE state SET change = ?, change_sec = ?, change_usec = ?, commits = ?, epoch = ?, next_ino = ?, inodes = ? WHERE id = 1',
+    )
+    this.#values = decode(this.#select.get())
+    this.#committed = { ...this.#values }
+  }
+
+  /** Rows of inodes. */
+  get inodes(): number {
+    return this.#values.inodes
+  }
+
+  /** Takes the next inode number. Call inside a transaction. */
+  takeIno(): Ino {
+    this.#values.inodes++
+    return this.#values.nextIno++ as Ino
+  }
+
+  /** One inode row is gone. Call inside a transaction. */
+  dropInode(): void {
+    this.#values.inodes--
+  }
+
+  /** Writes the row at the end of a transaction; `isVisible` says whether a user can see what it changed. */
+  advance(isVisible: boolean): void {
+    const v = this.#values
+    v.commits++
+    v.epoch = this.#sessionEpoch
+    if (isVisible) {
+      v.change++
+      this.#advanceTime()
+    }
+    this.#update.run(v.change, v.sec, v.usec, v.commits, v.epoch, v.nextIno, v.inodes)
+  }
+
+  /** The transaction is committed. */
+  committed(): void {
+    Object.assign(this.#committed, this.#values)
+  }
+
+  /** The transaction was rolled back. */
+  rolledBack(): void {
+    Object.assign(this.#values, this.#committed)
+  }
+
+  /** The clock's time, or a microsecond after the last change where the clock does not advance. */
+  #advanceTime(): void {
+    const v = this.#values
+    const { sec, nsec } = now()
+    const usec = Math.floor(nsec / 1000)
+    if (sec > v.sec || (sec === v.sec && usec > v.usec)) {
+      v.sec = sec
+      v.usec = usec
+    } else if (++v.usec === 1_000_000) {
+      v.sec++
+      v.usec = 0
+    }
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Table `xattrs`: extended attributes, xattr(7).
+ * Keeps: names of 1 to 255 bytes, values of at most 64 KiB. Leaves: ctime and transactions to volume.ts.
+ */
+import { ErrnoError, NAME_MAX, type Ino } from '../base/index.ts'
+import type { Connection, Statement } from './connection.ts'
+import { bytes, type Row } from './rows.ts'
+
+/** XATTR_SIZE_MAX of limits.h. */
+const maximumValue = 65536
+
+/** Flags of setxattr(2). */
+const XATTR_CREATE = 1
+const XATTR_REPLACE = 2
+
+export class Xattrs {
+  readonly #select: Statement<[number, Buffer], Row>
+  readonly #list: Statement<[number], Row>
+  readonly #upsert: Statement<[number, Buffer, Buffer]>
+  readonly #delete: Statement<[number, Buffer]>
+  readonly #deleteAll: Statement<[number]>
+
+  constructor(connection: Connection) {
+    this.#select = connection.prepare<[number, Buffer], Row>('SELECT value FROM xattrs WHERE ino = ? AND name = ?').raw(true)
+    this.#list = connection.prepare<[number], Row>('SELECT name FROM xattrs WHERE ino = ? ORDER BY name').raw(true)
+    this.#upsert = connection.prepare('INSERT INTO xattrs (ino, name, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
+    this.#delete = connection.prepare('DELETE FROM xattrs WHERE ino = ? AND name = ?')
+    this.#deleteAll = connection.prepare('DELETE FROM xattrs WHERE ino = ?')
+  }
+
+  /** The value, or undefined. */
+  find(ino: Ino, name: Buffer): Buffer | undefined {
+    const row = this.#select.get(ino, name)
+    return row === undefined ? undefined : bytes(row, 0, 'xattrs', 'value')
+  }
+
+  /** All names, in byte order. */
+  names(ino: Ino): Buffer[] {
+    return this.#list.all(ino).map((row) => bytes(row, 0, 'xattrs', 'name'))
+  }
+
+  /** Sets a value by the rules of setxattr(2). Call inside a transaction. Throws ERANGE, E2BIG, EEXIST, ENODATA. */
+  set(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
+    if (name.length === 0 || name.length > NAME_MAX) throw new ErrnoError('ERANGE', 'attribute name: it has 1 to 255 bytes')
+    if (value.length > maximumValue) throw new ErrnoError('E2BIG', `attribute value: it has at most ${String(maximumValue)} bytes`)
+    if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) !== 0) throw new ErrnoError('EINVAL', 'attribute: unknown flags')
+    if (flags !== 0) {
+      const exists = this.#select.get(ino, name) !== undefined
+      if (exists && (flags & XATTR_CREATE) !== 0) throw new ErrnoError('EEXIST', 'attribute: exists already')
+      if (!exists && (flags & XATTR_REPLACE) !== 0) throw new ErrnoError('ENODATA', 'attribute: does not exist')
+    }
+    this.#upsert.run(ino, name, value)
+  }
+
+  /** Removes one; false when there was none. Call inside a transaction. */
+  delete(ino: Ino, name: Buffer): boolean {
+    return this.#delete.run(ino, name).changes > 0
+  }
+
+  /** Removes all of an inode that is going. Call inside a transaction. */
+  deleteAll(ino: Ino): void {
+    this.#deleteAll.run(ino)
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * What the supervisor and a FUSE process say to each other: the start options (one JSON argument of the process),
+ * the calls over the IPC channel, and the events the process sends by itself.
+ * Keeps: the unions are closed and carry a protocol number; nothing secret is in the start options.
+ * Leaves: carrying them to manager/mount-process.ts on one side and mount/main.ts on the other.
+ */
+import type { LogLevel, PlainError } from '../base/index.ts'
+
+/** Raised with every change of this file that an older process would misread. */
+export const protocol = 1
+
+/** The first argument of src/mount/main.ts, as JSON. */
+export interface StartOptions {
+  readonly protocol: typeof protocol
+  /** The volume file, absolute. */
+  readonly file: string
+  /** What findmnt shows as source: the file as the user named it. */
+  readonly source: string
+  /** An existing directory, absolute. */
+  readonly mountpoint: string
+  readonly readOnly: boolean
+  readonly logLevel: LogLevel
+  /** Begin a snapshot with id 0 before the first change: exports of the file as it lies are still running. */
+  readonly holdSnapshot: boolean
+  /** WAL size in bytes past which a `wal-limit` event asks for the snapshots to be released. */
+  readonly snapshotWalLimit: number
+  /** How long to wait for another owner of the file that is finishing, in ms. */
+  readonly ownerTimeoutMs: number
+}
+
+/** Promise 5's pair, and the pair that names the bytes of an export. */
+export interface StateReport {
+  /** Advances with every committed change that a user can see, and with nothing else. */
+  readonly change: number
+  /** Time of the last such change: seconds since the epoch, microseconds. */
+  readonly mtime: { readonly sec: number; readonly nsec: number }
+  /** Names the committed bytes: equal iff a checkpointed file would be byte-for-byte equal. */
+  readonly bytesTag: string
+  /** Bytes of the volume when checkpointed: pages times page size. */
+  readonly sizeBytes: number
+}
+
+/** A held read transaction: the file's bytes at one commit, for as long as it is held. */
+export interface SnapshotReport {
+  readonly snapshot: number
+  readonly pageSize: number
+  readonly pageCount: number
+  /** Frames of the -wal file that belong to the snapshot: a page's newest frame among them wins over the main file. 0: main file only. */
+  readonly walFrames: number
+  readonly bytesTag: string
+}
+
+/** Each call: what goes, what comes. */
+export interface Calls {
+  /** Counters; answered at once, also while the serving thread is busy. */
+  status: { request: Record<string, never>; reply: { handles: number; writers: number; requests: number; walBytes: number; snapshots: number } }
+  state: { request: Record<string, never>; reply: StateReport }
+  /** Flushes what applications wrote, then holds a snapshot. */
+  'snapshot-acquire': { request: Record<string, never>; reply: SnapshotReport }
+  'snapshot-release': { request: { snapshot: number }; reply: Record<string, never> }
+  checkpoint: { request: Record<string, never>; reply: { framesCheckpointed: number; framesRemaining: number } }
+  /** Answered when the mount is gone; the process then closes the file and exits 0. EBUSY with open handles unless forced. */
+  unmount: { request: { force: boolean }; reply: Record<string, never> }
+}
+
+export type CallName = keyof Calls
+
+/** Supervisor → process. */
+export type CallMessage = { [N in CallName]: { readonly id: number; readonly call: N; readonly request: Calls[N]['request'] } }[CallName]
+
+/** Process → supervisor, one for each call. */
+export type ReplyMessage =
+  | { readonly type: 'reply'; readonly id: number; readonly reply: Calls[CallName]['reply'] }
+  | { readonly type: 'error'; readonly id: number; readonly error: PlainError }
+
+/** Process → supervisor, unasked. */
+export type EventMessage =
+  /** The kernel's INIT was answered: the mountpoint serves. `flags` names what was negotiated. */
+  | { readonly type: 'ready'; readonly protocol: typeof protocol; readonly kernel: string; readonly flags: readonly string[]; readonly maxWrite: number; readonly dirtyLimit: string }
+  /** It could not be mounted; the process exits with 1. */
+  | { readonly type: 'failed'; readonly error: PlainError }
+  /** Somebody unmounted; the process closes the file and exits 0. */
+  | { readonly type: 'unmounted' }
+  /** Held snapshots keep the WAL above its limit: release them. */
+  | { readonly type: 'wal-limit'; readonly walBytes: number }
+
+export type ProcessMessage = ReplyMessage | EventMessage
