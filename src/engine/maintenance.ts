@@ -30,7 +30,7 @@ export interface CheckpointResult {
 
 const slash = Buffer.from('/')
 
-type CheckpointMode = 'NOOP' | 'PASSIVE' | 'TRUNCATE'
+type CheckpointMode = 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'
 
 export class Maintenance {
   readonly #file: string
@@ -78,7 +78,17 @@ export class Maintenance {
     return this.#checkpoint('PASSIVE')
   }
 
-  /** The same, then waits for writers for a moment to copy the rest and empty the WAL; with snapshots held, as far as they allow. */
+  /** How many frames of the WAL are copied and how many are not; copies none. */
+  walFrames(): CheckpointResult {
+    return this.#checkpoint('NOOP')
+  }
+
+  /** Copies the rest while writers wait, so that the next one starts the WAL anew; it keeps its disk space. */
+  restartWal(): void {
+    this.#checkpoint('RESTART')
+  }
+
+  /** The same as `checkpoint`, then waits for writers for a moment to copy the rest and empty the WAL; with snapshots held, as far as they allow. */
   truncateWal(): CheckpointResult {
     const passive = this.#checkpoint('PASSIVE')
     if (this.#snapshots.size > 0) return passive

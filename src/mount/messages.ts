@@ -24,6 +24,8 @@ export interface StartOptions {
   readonly holdSnapshot: boolean
   /** WAL size in bytes past which a `wal-limit` event asks for the snapshots to be released. */
   readonly snapshotWalLimit: number
+  /** How many mounts share the memory limit of this process's cgroup, this one included: the dirty limit is divided among them. */
+  readonly mounts: number
   /** How long to wait for another owner of the file that is finishing, in ms. */
   readonly ownerTimeoutMs: number
 }

@@ -1,0 +1,51 @@
+/**
+ * Flushing what applications have written: fsync(2), through the mountpoint, of each inode that is open for writing.
+ * Keeps: when it returns, every write(2) that had returned before the call is in the volume. Under the write-back cache
+ *   only files open for writing have dirty pages (close flushes); `sync -f` is no flush for FUSE (design, section 7).
+ * Leaves: which inodes those are to the caller. Another process does it: one that waits on a mount must not hold the
+ *   mount's device, or its death could not end the connection.
+ */
+import { spawn } from 'node:child_process'
+import { text } from 'node:stream/consumers'
+import { ErrnoError } from '../base/index.ts'
+
+/** How long all of it may take, in ms: the dirty pages of a large machine over a slow disk. */
+const timeoutMs = 300_000
+
+/** A file may be renamed between looking up its path and opening it: it is then looked up again, so many times. */
+const rounds = 5
+
+/** The bytes that end each path on xargs' input. */
+const nul = Buffer.alloc(1)
+
+/**
+ * Flushes the files that `listPaths` names, relative to the mountpoint; it is asked again when one has moved meanwhile.
+ * Throws EIO when a file could not be flushed, ETIMEDOUT.
+ */
+export async function flushFiles(mountpoint: string, listPaths: () => Buffer[]): Promise<void> {
+  let fault = ''
+  for (let round = 0; round < rounds; round++) {
+    const paths = listPaths()
+    if (paths.length === 0) return
+    fault = await runSync(mountpoint, paths)
+    if (fault === '') return
+  }
+  throw new ErrnoError('EIO', `mount ${mountpoint}: files could not be flushed: ${fault}`)
+}
+
+/** Runs sync(1) on the files, names as bytes on xargs' standard input; returns its complaints. */
+async function runSync(mountpoint: string, paths: readonly Buffer[]): Promise<string> {
+  const child = spawn('xargs', ['-0', '-r', 'sync', '--'], { stdio: ['pipe', 'ignore', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+  const exited = Promise.withResolvers<[code: number | null, signal: string | null]>()
+  child.once('error', exited.reject)
+  child.once('exit', (code, signal) => {
+    exited.resolve([code, signal])
+  })
+  child.stdin.on('error', () => undefined) // it ended early: its exit code tells
+  const prefix = Buffer.from(`${mountpoint}/`)
+  child.stdin.end(Buffer.concat(paths.flatMap((path) => [prefix, path, nul])))
+  const complaints = await text(child.stderr)
+  const [code, signal] = await exited.promise
+  if (signal !== null) throw new ErrnoError('ETIMEDOUT', `mount ${mountpoint}: flushing took longer than ${String(timeoutMs / 1000)} s`)
+  return code === 0 ? '' : complaints.trim() || `sync ended with ${String(code)}`
+}

@@ -1,0 +1,110 @@
+/**
+ * The FUSE process: serves one volume file at one mountpoint. Started with StartOptions as its one argument.
+ * Keeps: it ends by itself when its mount is gone (exit 0), when SIGTERM or SIGINT comes or its starter dies (after a
+ *   forced unmount, exit 0), or when it cannot serve (exit 1). What it says goes over the IPC channel if there is one.
+ * Leaves: everything but the channel and the signals to serving.ts.
+ */
+import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
+import { protocol, type CallMessage, type CallName, type Calls, type ProcessMessage, type StartOptions } from './messages.ts'
+import { Serving } from './serving.ts'
+
+const options = parseOptions(process.argv[2])
+const logger = makeLogger('litevol-fuse', options.logLevel).child({ file: options.file })
+
+/** Set as soon as this process itself unmounts, so that the end of the mount is not reported as somebody else's doing. */
+let isUnmounting = false
+
+function parseOptions(argument: string | undefined): StartOptions {
+  const parsed: unknown = JSON.parse(argument ?? 'null')
+  const isOurs = typeof parsed === 'object' && parsed !== null && 'protocol' in parsed && parsed.protocol === protocol
+  if (!isOurs) throw new ErrnoError('EPROTO', `start options: protocol ${String(protocol)} is needed: started by another version?`)
+  return parsed as StartOptions
+}
+
+/** Sends a message, if anybody listens; an error means that nobody does any more. */
+function send(message: ProcessMessage): void {
+  if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
+}
+
+/** What each call does. */
+function makeCalls(serving: Serving): { [N in CallName]: (request: Calls[N]['request']) => Calls[N]['reply'] | Promise<Calls[N]['reply']> } {
+  return {
+    status: () => serving.status(),
+    state: () => serving.state(),
+    checkpoint: () => serving.checkpoint(),
+    'snapshot-acquire': () => serving.acquireSnapshot(),
+    'snapshot-release': ({ snapshot }) => {
+      serving.releaseSnapshot(snapshot)
+      return {}
+    },
+    unmount: async ({ force }) => {
+      await unmount(serving, force)
+      return {}
+    },
+  }
+}
+
+async function unmount(serving: Serving, force: boolean): Promise<void> {
+  isUnmounting = true
+  try {
+    await serving.unmount(force)
+  } catch (error) {
+    isUnmounting = false
+    throw error
+  }
+}
+
+async function answer(calls: ReturnType<typeof makeCalls>, { id, call, request }: CallMessage): Promise<void> {
+  try {
+    const run = calls[call] as (request: Calls[CallName]['request']) => Promise<Calls[CallName]['reply']>
+    send({ type: 'reply', id, reply: await run(request) })
+  } catch (error) {
+    send({ type: 'error', id, error: toPlainError(error) })
+  }
+}
+
+/** Unmounts by force, for a reason that leaves no choice. */
+function stop(serving: Serving, reason: string): void {
+  if (isUnmounting) return
+  logger.info({ reason }, 'stopping')
+  unmount(serving, true).catch((error: unknown) => {
+    logger.fatal({ err: error }, 'could not unmount')
+    process.exit(1)
+  })
+}
+
+async function main(): Promise<void> {
+  const started = await Serving.start(options, logger, (walBytes) => {
+    send({ type: 'wal-limit', walBytes })
+  })
+  const { serving, negotiated, dirtyLimit } = started
+  const { kernel, flags, maxWrite } = negotiated
+  const calls = makeCalls(serving)
+  process.on('message', (message: CallMessage) => void answer(calls, message))
+  for (const reason of ['SIGTERM', 'SIGINT', 'SIGHUP', 'disconnect']) {
+    process.on(reason, () => {
+      stop(serving, reason)
+    })
+  }
+  logger.info({ mountpoint: options.mountpoint, kernel, dirtyLimit }, 'mounted')
+  send({ type: 'ready', protocol, kernel, flags, maxWrite, dirtyLimit })
+  try {
+    await serving.ended
+    if (!isUnmounting) send({ type: 'unmounted' })
+    await serving.finish()
+  } catch (error) {
+    await serving.abandon()
+    throw error
+  }
+  logger.info('unmounted')
+}
+
+try {
+  await main()
+  process.exit(0)
+} catch (error) {
+  logger.fatal({ err: error }, `cannot serve: ${messageOf(error)}`)
+  const failure: ProcessMessage = { type: 'failed', error: toPlainError(error) }
+  if (process.connected) process.send?.(failure, undefined, undefined, () => process.exit(1))
+  else process.exit(1)
+}

@@ -1,0 +1,251 @@
+/**
+ * One served mount, as its control thread sees it: from taking the file to giving it back.
+ * Keeps: the file has one owner all the while; after `finish` it is one file without a WAL; what the supervisor asks is
+ *   answered while the serving thread is busy.
+ * Leaves: requests of the kernel to serving-thread.ts, the channel to the supervisor to main.ts.
+ */
+import { closeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { ErrnoError, fromPlainError, type Ino, type Logger } from '../base/index.ts'
+import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
+import { abortConnection, deviceNumber, mountFuse, openFuseDevice, setDirtyLimit, unmountFuse, type Negotiated } from '../fuse/index.ts'
+import { startCheckpointing } from './checkpointing.ts'
+import { flushFiles } from './flush.ts'
+import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
+import { countHandles, countRequests, makeSharedFiles, writtenInodes } from './open-files.ts'
+import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
+
+/** How long after umount(2) the connection may take to end by itself, in ms: longer means another bind keeps it alive. */
+const detachGraceMs = 1000
+
+/** Read-ahead of a mount in KiB: one request of the largest size. */
+const readAheadKb = 1024
+
+/** The extension of this very file: `.ts` in the repository, `.js` in the package. */
+const threadUrl = new URL(import.meta.url.replace(/serving(\.[jt]s)$/, 'serving-thread$1'))
+
+export class Serving {
+  readonly #options: StartOptions
+  readonly #logger: Logger
+  readonly #owner: Owner
+  readonly #maintenance: Maintenance
+  readonly #shared = makeSharedFiles()
+  readonly #snapshots = new Map<number, Snapshot>()
+  /** Snapshot 0 is the one held from the start. */
+  #nextSnapshot = 1
+  #thread: Worker | undefined
+  #root: Ino | undefined
+  #deviceFd: number | undefined
+  #minor: number | undefined
+  #stopCheckpointing: (() => void) | undefined
+  /** Settles when the mount is gone; rejects when the thread fails. */
+  readonly #ended = Promise.withResolvers<undefined>()
+  readonly #closed = Promise.withResolvers<undefined>()
+
+  private constructor(options: StartOptions, logger: Logger, owner: Owner, maintenance: Maintenance) {
+    this.#options = options
+    this.#logger = logger
+    this.#owner = owner
+    this.#maintenance = maintenance
+    this.#ended.promise.catch(() => undefined) // looked at by whoever waits for it
+    this.#closed.promise.catch(() => undefined)
+  }
+
+  /** Takes the file, mounts it and serves; returns once the kernel's INIT is answered. Throws, with everything undone, what went wrong. */
+  static async start(options: StartOptions, logger: Logger, onWalLimit: (walBytes: number) => void) {
+    process.title = `litevol: opening ${options.file}`
+    const owner = await Owner.acquire(options.file, options.ownerTimeoutMs)
+    process.title = `${servingTitle} ${options.file}`
+    let serving: Serving | undefined
+    try {
+      serving = new Serving(options, logger, owner, new Maintenance(options.file))
+      if (options.holdSnapshot) serving.#snapshots.set(0, serving.#maintenance.acquireSnapshot())
+      const ready = await serving.#mount()
+      serving.#startCheckpointing(onWalLimit)
+      return { serving, ...ready }
+    } catch (error) {
+      await serving?.abandon()
+      owner.release()
+      throw error
+    }
+  }
+
+  /** Resolves when the mount is gone, whoever unmounted it; rejects when the serving thread failed. */
+  get ended(): Promise<undefined> {
+    return this.#ended.promise
+  }
+
+  status(): Calls['status']['reply'] {
+    return {
+      handles: countHandles(this.#shared),
+      writers: writtenInodes(this.#shared).length,
+      requests: countRequests(this.#shared),
+      walBytes: this.#maintenance.walBytes(),
+      snapshots: this.#snapshots.size,
+    }
+  }
+
+  state(): StateReport {
+    return this.#maintenance.state()
+  }
+
+  /** Flushes what applications wrote, then holds everything committed. */
+  async acquireSnapshot(): Promise<SnapshotReport> {
+    await this.#flush()
+    const held = this.#maintenance.acquireSnapshot()
+    const snapshot = this.#nextSnapshot++
+    this.#snapshots.set(snapshot, held)
+    const { pageSize, pageCount, walFrames, bytesTag } = held
+    return { snapshot, pageSize, pageCount, walFrames, bytesTag }
+  }
+
+  /** Lets a snapshot go; one that is not held is left alone. */
+  releaseSnapshot(snapshot: number): void {
+    this.#snapshots.get(snapshot)?.release()
+    this.#snapshots.delete(snapshot)
+  }
+
+  checkpoint(): CheckpointResult {
+    return this.#maintenance.truncateWal()
+  }
+
+  /**
+   * Ends the mount, written pages flushed. With open handles: EBUSY, or when forced their holders get errors from now on.
+   * The caller then calls `finish`.
+   */
+  async unmount(force: boolean): Promise<void> {
+    const handles = countHandles(this.#shared)
+    if (!force && handles > 0) throw busy(this.#options.mountpoint, handles)
+    if (force) await this.#flushAsFarAsPossible()
+    await this.#detach(force)
+    const isGone = await Promise.race([this.#ended.promise.then(() => true), sleep(detachGraceMs, false)])
+    if (!isGone) await this.#abort()
+  }
+
+  /** Closes the volume after the mount is gone: checkpointed, one file; then gives it back. */
+  async finish(): Promise<void> {
+    process.title = `litevol: closing ${this.#options.file}`
+    this.#stopCheckpointing?.()
+    for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
+    this.#maintenance.close()
+    if (this.#thread !== undefined) {
+      this.#order('close')
+      await this.#closed.promise
+    }
+    if (this.#deviceFd !== undefined) closeSync(this.#deviceFd)
+    this.#deviceFd = undefined
+    this.#owner.release()
+  }
+
+  /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
+  async abandon(): Promise<void> {
+    if (this.#minor !== undefined) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
+    await this.finish().catch(() => undefined)
+  }
+
+  async #mount(): Promise<{ negotiated: Negotiated; dirtyLimit: string }> {
+    const { source, mountpoint, readOnly } = this.#options
+    const negotiated = Promise.withResolvers<Negotiated>()
+    this.#deviceFd = openFuseDevice()
+    await this.#startThread(this.#deviceFd, negotiated)
+    mountFuse(this.#deviceFd, { source, mountpoint, readOnly })
+    const { major, minor } = deviceNumber(mountpoint)
+    this.#minor = minor
+    this.#order('serve')
+    const agreed = await Promise.race([negotiated.promise, this.#ended.promise])
+    if (agreed === undefined) throw new ErrnoError('ENOTCONN', `mount ${mountpoint}: unmounted before it was ready`)
+    return { negotiated: agreed, dirtyLimit: setDirtyLimit({ major, minor, mounts: this.#options.mounts, readAheadKb }) }
+  }
+
+  /** Starts the serving thread; returns when it has the volume open. */
+  #startThread(deviceFd: number, negotiated: PromiseWithResolvers<Negotiated>): Promise<undefined> {
+    const { file, logLevel } = this.#options
+    const opened = Promise.withResolvers<undefined>()
+    const fail = (error: unknown): void => {
+      for (const waiting of [opened, this.#ended, this.#closed]) waiting.reject(error)
+    }
+    const handlers: { [R in ThreadReport as R['type']]: (report: R) => void } = {
+      opened: ({ root }) => {
+        this.#root = root as Ino
+        opened.resolve(undefined)
+      },
+      negotiated: (report) => {
+        negotiated.resolve(report.negotiated)
+      },
+      ended: () => {
+        this.#ended.resolve(undefined)
+      },
+      closed: () => {
+        this.#closed.resolve(undefined)
+      },
+      failed: ({ error }) => {
+        fail(fromPlainError(error))
+      },
+    }
+    const workerData: ThreadOptions = { file, deviceFd, shared: this.#shared, logLevel }
+    this.#thread = new Worker(threadUrl, { workerData })
+    this.#thread.on('message', (report: ThreadReport) => {
+      const handle = handlers[report.type] as (report: ThreadReport) => void
+      handle(report)
+    })
+    this.#thread.once('error', fail)
+    this.#thread.once('exit', () => {
+      fail(new ErrnoError('EIO', 'the serving thread ended'))
+    })
+    return opened.promise
+  }
+
+  #order(order: ThreadOrder): void {
+    this.#thread?.postMessage(order)
+  }
+
+  #startCheckpointing(onLimit: (walBytes: number) => void): void {
+    const { snapshotWalLimit } = this.#options
+    this.#stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger: this.#logger, snapshotWalLimit, onLimit })
+  }
+
+  async #flush(): Promise<void> {
+    const root = this.#root
+    if (root === undefined) return
+    await flushFiles(this.#options.mountpoint, () => this.#maintenance.paths(writtenInodes(this.#shared), root))
+  }
+
+  async #flushAsFarAsPossible(): Promise<void> {
+    try {
+      await this.#flush()
+    } catch (error) {
+      this.#logger.error({ err: error }, 'unmounting by force: not everything that applications wrote could be flushed')
+    }
+  }
+
+  /** umount(2); forced, what is busy is detached and its connection aborted. */
+  async #detach(force: boolean): Promise<void> {
+    const { mountpoint } = this.#options
+    try {
+      await unmountFuse(mountpoint)
+    } catch (error) {
+      const code = error instanceof ErrnoError ? error.code : 'EIO'
+      if (code === 'EINVAL') return // not mounted any more
+      if (!force) throw code === 'EBUSY' ? busy(mountpoint, countHandles(this.#shared)) : error
+      await unmountFuse(mountpoint, { lazy: true, force: true })
+    }
+  }
+
+  /** Ends the connection that a bind in another mount namespace keeps alive: its users get errors, never silence. */
+  async #abort(): Promise<void> {
+    this.#logger.warn({ mountpoint: this.#options.mountpoint }, 'unmounted, but a bind elsewhere goes on using the mount: its connection is ended')
+    if (this.#minor !== undefined && abortConnection(this.#minor)) {
+      await this.#ended.promise
+      return
+    }
+    // Without fusectl a blocked read cannot be ended. Everything acknowledged is committed; the next owner recovers the WAL.
+    this.#logger.error('the connection could not be aborted (is /sys read-only?): this process ends the hard way')
+    process.kill(process.pid, 'SIGKILL')
+  }
+}
+
+function busy(mountpoint: string, handles: number): ErrnoError {
+  const message = handles > 0 ? `mount ${mountpoint}: ${String(handles)} open handles` : `mount ${mountpoint}: something in it is in use`
+  return new ErrnoError('EBUSY', message, { context: { handles }, hint: 'stop what uses the volume, or unmount by force' })
+}

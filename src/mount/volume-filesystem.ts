@@ -1,0 +1,196 @@
+/**
+ * The Filesystem of the FUSE layer, served from one open volume: where fuse and engine meet.
+ * Keeps: nodeid 1 is the volume's root, every other nodeid an inode number; an unlinked inode lives until the kernel forgets it.
+ * Leaves: storage to the engine, wire formats to fuse.
+ */
+import { ErrnoError, O_ACCMODE, O_RDONLY, O_TRUNC, S_IFDIR, S_IFLNK, S_IFREG, isDirectory, isRegular, now } from '../base/index.ts'
+import type { Caller, Fh, Ino, Nodeid } from '../base/index.ts'
+import type { AttributePatch, Inode, Volume } from '../engine/index.ts'
+import type { AttributeChanges, Attributes, DirectoryEntry, Entry, Filesystem, StatFs, WriteOrigin } from '../fuse/index.ts'
+import { LookupCounts } from './lookup-counts.ts'
+import { OpenFiles, type SharedFiles } from './open-files.ts'
+
+/** FUSE_ROOT_ID of linux/fuse.h. */
+const rootNodeid = 1
+
+/** stat(2) counts blocks of 512 bytes. */
+const statBlock = 512
+
+/** Bytes a new inode takes, roughly: how many more the disk has room for. */
+const bytesPerInode = 512
+
+const dot = Buffer.from('.')
+const dotDot = Buffer.from('..')
+const directoryType = S_IFDIR >> 12
+const nul = Buffer.alloc(1)
+
+export class VolumeFilesystem implements Filesystem {
+  readonly #volume: Volume
+  readonly #openFiles: OpenFiles
+  readonly #lookups = new LookupCounts()
+  /** Inodes without a name that the kernel still knows. */
+  readonly #orphans = new Set<Ino>()
+
+  constructor(volume: Volume, shared: SharedFiles) {
+    this.#volume = volume
+    this.#openFiles = new OpenFiles(shared)
+  }
+
+  /** Counts a request for the status. */
+  countRequest(): void {
+    this.#openFiles.count()
+  }
+
+  lookup(parent: Nodeid, name: Buffer): Entry | undefined {
+    const inode = this.#volume.lookup(this.#ino(parent), name)
+    return inode === undefined ? undefined : this.#enter(inode)
+  }
+
+  forget(nodeid: Nodeid, nlookup: number): void {
+    const ino = this.#ino(nodeid)
+    if (this.#lookups.drop(ino, nlookup) && this.#orphans.delete(ino)) this.#volume.collect(ino)
+  }
+
+  getattr(nodeid: Nodeid): Attributes {
+    return attributes(this.#volume.get(this.#ino(nodeid)))
+  }
+
+  setattr(_caller: Caller, nodeid: Nodeid, changes: AttributeChanges): Attributes {
+    const time = now()
+    const { atime, mtime, ...rest } = changes
+    const patch: AttributePatch = {
+      ...rest,
+      ...(atime === undefined ? {} : { atime: atime === 'now' ? time : atime }),
+      ...(mtime === undefined ? {} : { mtime: mtime === 'now' ? time : mtime }),
+    }
+    return attributes(this.#volume.setAttributes(this.#ino(nodeid), patch))
+  }
+
+  readlink(nodeid: Nodeid): Buffer {
+    return this.#volume.readlink(this.#ino(nodeid))
+  }
+
+  mknod(caller: Caller, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry {
+    return this.#enter(this.#volume.create(this.#ino(parent), name, { uid: caller.uid, gid: caller.gid, mode, rdev }))
+  }
+
+  mkdir(caller: Caller, parent: Nodeid, name: Buffer, mode: number): Entry {
+    return this.mknod(caller, parent, name, S_IFDIR | (mode & 0o7777), 0)
+  }
+
+  symlink(caller: Caller, parent: Nodeid, name: Buffer, target: Buffer): Entry {
+    const { uid, gid } = caller
+    return this.#enter(this.#volume.create(this.#ino(parent), name, { uid, gid, mode: S_IFLNK | 0o777, target }))
+  }
+
+  link(nodeid: Nodeid, newParent: Nodeid, newName: Buffer): Entry {
+    return this.#enter(this.#volume.link(this.#ino(nodeid), this.#ino(newParent), newName))
+  }
+
+  unlink(parent: Nodeid, name: Buffer): void {
+    this.#dropUnnamed(this.#volume.unlink(this.#ino(parent), name))
+  }
+
+  rmdir(parent: Nodeid, name: Buffer): void {
+    this.#dropUnnamed(this.#volume.rmdir(this.#ino(parent), name))
+  }
+
+  rename(parent: Nodeid, name: Buffer, newParent: Nodeid, newName: Buffer, flags: number): void {
+    const replaced = this.#volume.rename(this.#ino(parent), name, this.#ino(newParent), newName, flags)
+    if (replaced !== undefined) this.#dropUnnamed(replaced)
+  }
+
+  create(caller: Caller, parent: Nodeid, name: Buffer, mode: number, flags: number): { entry: Entry; fh: Fh } {
+    const inode = this.#volume.create(this.#ino(parent), name, { uid: caller.uid, gid: caller.gid, mode: S_IFREG | (mode & 0o7777) })
+    return { entry: this.#enter(inode), fh: this.#openFiles.open(inode.ino, isWriting(flags)) }
+  }
+
+  tmpfile(caller: Caller, parent: Nodeid, mode: number, flags: number): { entry: Entry; fh: Fh } {
+    const inode = this.#volume.createUnnamed(this.#ino(parent), { uid: caller.uid, gid: caller.gid, mode: S_IFREG | (mode & 0o7777) })
+    this.#orphans.add(inode.ino)
+    return { entry: this.#enter(inode), fh: this.#openFiles.open(inode.ino, isWriting(flags)) }
+  }
+
+  open(nodeid: Nodeid, flags: number, killPrivileges: boolean): Fh {
+    const ino = this.#ino(nodeid)
+    const inode = this.#volume.get(ino)
+    if (isDirectory(inode.mode)) throw new ErrnoError('EISDIR', `inode ${String(ino)}: is a directory`)
+    if (!isRegular(inode.mode)) throw new ErrnoError('ENXIO', `inode ${String(ino)}: only a regular file is opened here`)
+    if ((flags & O_TRUNC) !== 0) this.#volume.setAttributes(ino, { size: 0, killPrivileges })
+    return this.#openFiles.open(ino, isWriting(flags))
+  }
+
+  release(_nodeid: Nodeid, fh: Fh): void {
+    this.#openFiles.release(fh)
+  }
+
+  read(nodeid: Nodeid, offset: number, into: Buffer): number {
+    return this.#volume.read(this.#ino(nodeid), offset, into)
+  }
+
+  write(nodeid: Nodeid, offset: number, data: Buffer, { fromCache, killPrivileges }: WriteOrigin): void {
+    this.#volume.write(this.#ino(nodeid), offset, data, { keepTimes: fromCache, killPrivileges })
+  }
+
+  fsync(): void {
+    this.#volume.sync()
+  }
+
+  readdir(nodeid: Nodeid, cookie: number, visit: (entry: DirectoryEntry) => boolean): void {
+    const directory = this.#volume.get(this.#ino(nodeid))
+    if (cookie < 1 && !visit({ name: dot, cookie: 1, ino: directory.ino, type: directoryType })) return
+    if (cookie < 2 && !visit({ name: dotDot, cookie: 2, ino: directory.parent, type: directoryType })) return
+    this.#volume.list(directory.ino, cookie, visit)
+  }
+
+  entry(ino: number): Entry {
+    return this.#enter(this.#volume.get(ino as Ino))
+  }
+
+  statfs(): StatFs {
+    const { blockSize, blocks, blocksFree, blocksAvailable, inodes } = this.#volume.room()
+    const filesFree = Math.floor((blocksAvailable * blockSize) / bytesPerInode)
+    return { blockSize, blocks, blocksFree, blocksAvailable, files: inodes + filesFree, filesFree, nameMax: 255 }
+  }
+
+  getxattr(nodeid: Nodeid, name: Buffer): Buffer {
+    return this.#volume.getXattr(this.#ino(nodeid), name)
+  }
+
+  setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, flags: number): void {
+    this.#volume.setXattr(this.#ino(nodeid), name, value, flags)
+  }
+
+  listxattr(nodeid: Nodeid): Buffer {
+    return Buffer.concat(this.#volume.xattrNames(this.#ino(nodeid)).flatMap((name) => [name, nul]))
+  }
+
+  removexattr(nodeid: Nodeid, name: Buffer): void {
+    this.#volume.removeXattr(this.#ino(nodeid), name)
+  }
+
+  #ino(nodeid: Nodeid): Ino {
+    return nodeid === rootNodeid ? this.#volume.root : (nodeid as number as Ino)
+  }
+
+  /** The entry as the kernel gets it, one nlookup counted. */
+  #enter(inode: Inode): Entry {
+    this.#lookups.add(inode.ino)
+    const nodeid = (inode.ino === this.#volume.root ? rootNodeid : inode.ino) as Nodeid
+    return { nodeid, attributes: attributes(inode) }
+  }
+
+  /** Collects an inode that lost its last name, or leaves it to forget when the kernel knows it. */
+  #dropUnnamed(inode: Inode): void {
+    if (inode.nlink > 0) return
+    if (this.#lookups.has(inode.ino)) this.#orphans.add(inode.ino)
+    else this.#volume.collect(inode.ino)
+  }
+}
+
+const isWriting = (flags: number): boolean => (flags & O_ACCMODE) !== O_RDONLY
+
+function attributes(inode: Inode): Attributes {
+  const { ino, size, mode, nlink, uid, gid, rdev, atime, mtime, ctime, stored } = inode
+  return { ino, size, blocks: Math.ceil(stored / statBlock), mode, nlink, uid, gid, rdev, atime, mtime, ctime }
+}
