@@ -67,7 +67,8 @@ export interface DirectoryEntry {
 }
 
 /**
- * The served filesystem. Names are bytes without NUL or slash, as the kernel sends them. Permissions are the
+ * The served filesystem. Names are bytes without NUL or slash, as the kernel sends them, and the callee's to keep; the
+ * kernel passes names of more than 255 bytes on, so ENAMETOOLONG is the callee's to say. Permissions are the
  * kernel's matter (default_permissions). Every method may throw ErrnoError; anything else it throws is EIO.
  */
 export interface Filesystem {

@@ -1,0 +1,139 @@
+/**
+ * From the bytes of a request to the bytes of its reply: decode, call, encode. The one place where errors become errnos.
+ * Keeps: whatever the bytes are, nothing is thrown but a broken invariant of ours; `unique` returns bit for bit.
+ * Leaves: reading and writing the device to session.ts.
+ */
+import { AssertionError } from 'node:assert'
+import { ErrnoError, errorTable } from '../base/index.ts'
+import type { Logger } from '../base/index.ts'
+import type { Filesystem } from './filesystem.ts'
+import { MAX_WRITE, negotiate } from './negotiate.ts'
+import type { InitAnswer, InitOffer, Negotiated } from './negotiate.ts'
+import { findOperation } from './operation-table.ts'
+import type { Operation } from './operation-table.ts'
+import { PAYLOAD_AT } from './replies.ts'
+import { fillCall, makeCall, prefaulted } from './request.ts'
+import type { Bytes, Call } from './request.ts'
+import { traceOf, uniqueOf } from './trace.ts'
+import type { Trace } from './trace.ts'
+import { UNIQUE_AT, inHeader } from './wire.ts'
+
+/** The options of a session. */
+export interface SessionOptions {
+  /** Where faults go, and the trace at level trace. Default: nowhere. */
+  readonly logger?: Logger
+  /** Called once, when the kernel's INIT was understood and just before it is answered. */
+  readonly onInit?: (negotiated: Negotiated) => void
+  /** Called for each request before it is served. */
+  readonly onRequest?: (opcode: number) => void
+}
+
+/** The read buffer must hold a WRITE with its header; more room keeps the kernel's largest other requests. */
+const REQUEST_SIZE = MAX_WRITE + (1 << 16)
+/** The reply buffer must hold a READ; a page over it. */
+const REPLY_SIZE = MAX_WRITE + 4096
+
+/** Serves requests out of its own read buffer into its own reply buffer. */
+export class Dispatcher {
+  /** Where a request is to be put. */
+  readonly request: Bytes = prefaulted(REQUEST_SIZE)
+  /** Where its reply stands after `dispatch`. */
+  readonly reply: Bytes = prefaulted(REPLY_SIZE)
+  readonly #options: SessionOptions
+  readonly #call: Call
+  readonly #trace: Trace | undefined
+
+  constructor(fs: Filesystem, options: SessionOptions) {
+    this.#options = options
+    this.#call = makeCall(fs, (offer) => this.#initialise(offer), this.reply)
+    this.#trace = traceOf(options.logger)
+  }
+
+  /**
+   * Serves the request that stands in the first `length` bytes of `request`. Returns the length of the reply in `reply`,
+   * or 0 when the kernel expects none. Never throws, but for an AssertionError of the Filesystem: that is thrown on
+   * after `reply` was filled with EIO (`ERROR_REPLY` bytes), for the session to send it and end.
+   */
+  dispatch(length: number): number {
+    if (length < inHeader.size) {
+      this.#options.logger?.error({ length }, 'request: shorter than its header')
+      return 0
+    }
+    const opcode = this.request.view.getUint32(4, true)
+    this.#options.onRequest?.(opcode)
+    const operation = findOperation(opcode)
+    this.#copyUnique()
+    if (operation === undefined) return this.#refuse(errorTable.ENOSYS.errno)
+    return this.#answer(operation, length)
+  }
+
+  /** Turns the reply in hand into an error reply; returns its length. */
+  #refuse(errno: number): number {
+    return this.#header(PAYLOAD_AT, -errno)
+  }
+
+  /** Replaces a reply that the kernel would not take by EIO; returns its length. */
+  replaceReply(): number {
+    return this.#refuse(errorTable.EIO.errno)
+  }
+
+  #answer(operation: Operation, length: number): number {
+    try {
+      const payload = this.#serve(operation, length)
+      return operation.isAnswered ? this.#header(PAYLOAD_AT + payload, 0) : 0
+    } catch (error) {
+      return this.#fail(operation, error)
+    }
+  }
+
+  #serve(operation: Operation, length: number): number {
+    const { view } = this.request
+    fillCall(this.#call, this.request, length, operation.structSize, operation.names)
+    if (this.#trace === undefined) return operation.serve(this.#call, view, inHeader.size, undefined)
+    const trace = this.#trace
+    const unique = uniqueOf(view)
+    trace.rx(unique, operation.name, this.#call)
+    const onResult = (text: string): void => trace.tx(unique, operation.isAnswered ? `OK ${text}`.trimEnd() : 'none')
+    return operation.serve(this.#call, view, inHeader.size, onResult)
+  }
+
+  #fail(operation: Operation, error: unknown): number {
+    const known = error instanceof ErrnoError ? error : undefined
+    const code = known?.code ?? 'EIO'
+    this.#trace?.tx(uniqueOf(this.request.view), code)
+    // An ErrnoError is an answer; only EIO says that something is wrong with the volume, and is worth a line.
+    if (code === 'EIO') this.#logFault(operation, error)
+    const replyLength = this.#refuse(errorTable[code].errno)
+    if (error instanceof AssertionError) throw error
+    return operation.isAnswered ? replyLength : 0
+  }
+
+  #logFault(operation: Operation, error: unknown): void {
+    const fault = { operation: operation.name, unique: uniqueOf(this.request.view), nodeid: this.#call.nodeid, err: error }
+    this.#options.logger?.error(fault, `${operation.name}: answered with EIO`)
+  }
+
+  #initialise(offer: InitOffer): InitAnswer {
+    const { answer, negotiated } = negotiate(offer)
+    if (negotiated !== undefined) this.#options.onInit?.(negotiated)
+    return answer
+  }
+
+  /** Copies `unique` from request to reply without looking at it: bit 63 marks a resent request and must return. */
+  #copyUnique(): void {
+    const from = this.request.view
+    const to = this.reply.view
+    to.setUint32(UNIQUE_AT, from.getUint32(UNIQUE_AT, true), true)
+    to.setUint32(UNIQUE_AT + 4, from.getUint32(UNIQUE_AT + 4, true), true)
+  }
+
+  /** Writes `len` and `error` of the reply header; returns `length`. */
+  #header(length: number, error: number): number {
+    this.reply.view.setUint32(0, length, true)
+    this.reply.view.setInt32(4, error, true)
+    return length
+  }
+}
+
+/** The length of an error reply: a header alone. */
+export const ERROR_REPLY = PAYLOAD_AT

@@ -1,0 +1,90 @@
+/**
+ * The handlers of operation-table.ts that need more than one line: from the fields of a request to a call of Filesystem.
+ * Keeps: every flag of the protocol is understood here; the Filesystem sees plain values.
+ * Leaves: decoding of structs to wire.ts, replies to replies.ts.
+ */
+import { ErrnoError } from '../base/index.ts'
+import type { Nodeid, Timestamp } from '../base/index.ts'
+import { FATTR, WRITE, initBits } from './constants.ts'
+import type { AttributeChanges, Attributes } from './filesystem.ts'
+import type { InitAnswer } from './negotiate.ts'
+import { PAYLOAD_AT } from './replies.ts'
+import type { Call } from './request.ts'
+import type { Struct } from './struct.ts'
+import { forgetOne, initInExt } from './wire.ts'
+import type { batchForgetIn, createIn, initIn, readIn, setattrIn, setxattrIn, writeIn } from './wire.ts'
+
+/** The decoded form of a struct. */
+export type Decoded<S> = S extends Struct<infer V> ? V : never
+
+/** INIT: `flags2` follows when the kernel offers INIT_EXT. */
+export function init(call: Call, input: Decoded<typeof initIn>): InitAnswer {
+  const isExtended = ((input.flags >>> initBits.INIT_EXT) & 1) === 1 && call.data.length >= initInExt.size
+  const flags2 = isExtended ? initInExt.decode(viewOf(call.data), 0).flags2 : 0
+  return call.initialise({ ...input, flags2 })
+}
+
+/** BATCH_FORGET: `count` ForgetOne records follow. */
+export function batchForget(call: Call, { count }: Decoded<typeof batchForgetIn>): void {
+  const present = Math.min(count, Math.floor(call.data.length / forgetOne.size))
+  const view = viewOf(call.data)
+  for (let i = 0; i < present; i++) {
+    const { nodeid, nlookup } = forgetOne.decode(view, i * forgetOne.size)
+    call.fs.forget(nodeid as Nodeid, nlookup)
+  }
+}
+
+/** SETATTR. Throws EFBIG for a size past 2^53 - 1. */
+export function setattr(call: Call, input: Decoded<typeof setattrIn>): Attributes {
+  const has = (bit: number): boolean => (input.valid & bit) !== 0
+  const changes: AttributeChanges = {}
+  if (has(FATTR.MODE)) changes.mode = input.mode
+  if (has(FATTR.UID)) changes.uid = input.uid
+  if (has(FATTR.GID)) changes.gid = input.gid
+  if (has(FATTR.SIZE)) changes.size = checkSize(input.size)
+  if (has(FATTR.ATIME)) changes.atime = has(FATTR.ATIME_NOW) ? 'now' : time(input.atime, input.atimensec)
+  if (has(FATTR.MTIME)) changes.mtime = has(FATTR.MTIME_NOW) ? 'now' : time(input.mtime, input.mtimensec)
+  if (has(FATTR.CTIME)) changes.ctime = time(input.ctime, input.ctimensec)
+  if (has(FATTR.KILL_SUIDGID)) changes.killPrivileges = true
+  return call.fs.setattr(call.caller, call.nodeid, changes)
+}
+
+/** READ, straight into the reply. Throws EINVAL for more than a reply holds: a shorter answer would mean end of file. */
+export function read(call: Call, { offset, size }: Decoded<typeof readIn>): number {
+  const { buffer } = call.reply
+  if (size > buffer.length - PAYLOAD_AT) throw new ErrnoError('EINVAL', `read of ${size} bytes: more than a reply holds`)
+  return call.fs.read(call.nodeid, offset, buffer.subarray(PAYLOAD_AT, PAYLOAD_AT + size))
+}
+
+/** WRITE. Throws EINVAL when fewer bytes came than announced. */
+export function write(call: Call, { offset, size, writeFlags }: Decoded<typeof writeIn>): number {
+  const fromCache = (writeFlags & WRITE.CACHE) !== 0
+  const killPrivileges = (writeFlags & WRITE.KILL_SUIDGID) !== 0
+  call.fs.write(call.nodeid, offset, dataOf(call, size), { fromCache, killPrivileges })
+  return size
+}
+
+/** SETXATTR. The value is a copy. */
+export function setxattr(call: Call, { size, flags }: Decoded<typeof setxattrIn>): void {
+  call.fs.setxattr(call.nodeid, call.name, Buffer.from(dataOf(call, size)), flags)
+}
+
+/** TMPFILE is sent as a CREATE whose name means nothing (`/`). */
+export function tmpfile(call: Call, { mode, flags }: Decoded<typeof createIn>) {
+  return call.fs.tmpfile(call.caller, call.nodeid, mode, flags)
+}
+
+function dataOf(call: Call, size: number): Buffer {
+  if (call.data.length < size) throw new ErrnoError('EINVAL', `request of ${size} bytes of data carries ${call.data.length}`)
+  return call.data.length === size ? call.data : call.data.subarray(0, size)
+}
+
+function checkSize(size: number): number {
+  if (size <= Number.MAX_SAFE_INTEGER) return size
+  throw new ErrnoError('EFBIG', `size ${size}: past 2^53 - 1`)
+}
+
+const time = (sec: number, nsec: number): Timestamp => ({ sec, nsec })
+
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+

@@ -1,0 +1,100 @@
+/** What is read from /proc and written to /sys: mountinfo, the memory limit, the dirty limit, on files of the test. */
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { setDirtyLimit } from '../../src/fuse/index.ts'
+import { memoryLimit } from '../../src/fuse/memory-limit.ts'
+import { abortConnection, deviceNumber, listMounts, parseMountinfo } from '../../src/fuse/mount.ts'
+
+let folder = ''
+before(() => void (folder = mkdtempSync(join(tmpdir(), 'litevol-system-'))))
+after(() => rmSync(folder, { recursive: true }))
+
+describe('mountinfo', () => {
+  it('parses propagation, escapes and device numbers', () => {
+    const lines = [
+      '36 35 98:0 /sub /mnt\\040two rw,noatime shared:7 master:1 - fuse.litevol -a\\012b\\134c\\043 rw,errors=continue',
+      '37 35 0:45 / /x rw - tmpfs none rw',
+      '38 35 0:46 / /y rw unbindable - tmpfs none rw',
+      'rubbish',
+    ]
+    const [first, second, third, ...rest] = parseMountinfo(lines.join('\n'))
+    assert.deepEqual(first, {
+      ...{ mountId: 36, parentId: 35, major: 98, minor: 0, root: '/sub', mountpoint: '/mnt two', propagation: 'shared-slave' },
+      ...{ fstype: 'fuse.litevol', source: '-a\nb\\c#', options: ['rw', 'noatime'], superOptions: ['rw', 'errors=continue'] },
+    })
+    assert.deepEqual([second?.propagation, third?.propagation, rest], ['private', 'unbindable', []])
+  })
+
+  it('keeps names that are UTF-8', () => {
+    assert.equal(parseMountinfo('1 2 0:3 / /ü€ rw - t s rw')[0]?.mountpoint, '/ü€')
+  })
+
+  it('lists the mounts of this process', () => {
+    assert.ok(listMounts().some(({ mountpoint }) => mountpoint === '/proc'))
+    assert.throws(() => deviceNumber('/no/such/mount'), { code: 'EINVAL', problem: 'not_mounted' })
+  })
+
+  it('says so when there is no connection to abort', () => {
+    assert.equal(abortConnection(999_999), false)
+  })
+})
+
+describe('memory limit', () => {
+  it('is the tightest on the way up, in v1 and in v2', () => {
+    for (const [fstype, superOptions, line, file] of [
+      ['cgroup', 'rw,memory', '4:memory:/host/a/b', 'memory.limit_in_bytes'],
+      ['cgroup2', 'rw', '0::/host/a/b', 'memory.max'],
+    ] as const) {
+      const root = join(folder, fstype)
+      mkdirSync(join(root, 'a/b'), { recursive: true })
+      writeFileSync(join(root, file), fstype === 'cgroup' ? '9223372036854771712\n' : 'max\n')
+      writeFileSync(join(root, 'a', file), '1000\n')
+      writeFileSync(join(root, 'a/b', file), '5000\n')
+      writeFileSync(join(root, 'mountinfo'), `1 2 0:3 /host ${root} rw - ${fstype} none ${superOptions}\n`)
+      writeFileSync(join(root, 'cgroup'), `3:cpu:/\n${line}\n`)
+      assert.equal(memoryLimit(root), 1000, fstype)
+    }
+  })
+
+  it('is undefined where nothing can be read', () => {
+    assert.equal(memoryLimit(join(folder, 'absent')), undefined)
+  })
+})
+
+describe('dirty limit', () => {
+  const mount = { major: 0, minor: 77, mounts: 1 }
+  const bdi = (names: readonly string[]): string => {
+    const root = mkdtempSync(join(folder, 'bdi-'))
+    mkdirSync(join(root, '0:77'))
+    for (const name of names) writeFileSync(join(root, '0:77', name), '')
+    return root
+  }
+  const valueOf = (root: string, name: string): string => readFileSync(join(root, '0:77', name), 'utf8')
+
+  it('is 20 % without a memory limit, strict', () => {
+    const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'])
+    const sentence = setDirtyLimit({ ...mount, bdiRoot, memoryLimit: undefined, readAheadKb: 512 })
+    assert.equal(sentence, 'dirty limit set to 20 % of the dirty threshold; read-ahead set to 512 KiB')
+    assert.deepEqual(['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'].map((name) => valueOf(bdiRoot, name)), ['20', '', '1', '512'])
+  })
+
+  it('is a quarter of the memory limit, divided by the mounts', () => {
+    const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit'])
+    const sentence = setDirtyLimit({ ...mount, bdiRoot, mounts: 4, memoryLimit: 64 * 2 ** 20 })
+    assert.equal(sentence, 'dirty limit set to 4 MiB: a quarter of the memory limit of 64 MiB divided by the mounts is 4 MiB')
+    assert.equal(valueOf(bdiRoot, 'max_bytes'), String(4 * 2 ** 20))
+  })
+
+  it('stays as it is where a whole percent would be too much', () => {
+    const bdiRoot = bdi(['max_ratio', 'strict_limit'])
+    assert.match(setDirtyLimit({ ...mount, bdiRoot, memoryLimit: 4 * 2 ** 10 }), /too little for a whole percent$/)
+    assert.equal(valueOf(bdiRoot, 'max_ratio'), '')
+  })
+
+  it('says why nothing was set, and does not throw', () => {
+    assert.match(setDirtyLimit({ ...mount, bdiRoot: join(folder, 'absent'), memoryLimit: undefined }), /^dirty limit left at the kernel's default: ENOENT/)
+  })
+})
