@@ -52,7 +52,7 @@ export class Chunks {
     return id
   }
 
-  /** The content of a chunk. The buffer is the pool's: do not change it. Throws EIO naming the chunk when it is missing or damaged. */
+  /** The content of a chunk. The buffer is the pool's: do not change it, nor use it after the next call. Throws EIO naming the chunk when it is missing or damaged. */
   get(id: number): Buffer {
     const known = this.#cache.get(id)
     if (known !== undefined) return known
@@ -79,7 +79,7 @@ export class Chunks {
     }
     this.#delete.run(id)
     this.#deleteData.run(id)
-    this.#cache.delete(id) // the id may be used again
+    this.#forget(id) // the id may be used again
   }
 
   /** Drops the cache: an id in it may come from a transaction that was rolled back. */
@@ -91,8 +91,23 @@ export class Chunks {
     this.#cache.set(id, content)
     if (this.#cache.size <= cacheSize) return
     for (const oldest of this.#cache.keys()) {
-      this.#cache.delete(oldest)
+      this.#forget(oldest)
       return
     }
   }
+
+  #forget(id: number): void {
+    const content = this.#cache.get(id)
+    if (content !== undefined) freeMemory(content)
+    this.#cache.delete(id)
+  }
+}
+
+/**
+ * Gives the memory of a buffer back at once, if it has it for itself. The garbage collector does not see the pressure of
+ * memory outside its heap in time: reading 512 MiB took the process from 110 to 230 MiB without this.
+ */
+function freeMemory(content: Buffer): void {
+  const { buffer, byteLength } = content
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
 }

@@ -15,21 +15,22 @@ export type Statement<Bind extends unknown[], Row = unknown> = Database.Statemen
 /** How long SQLite waits for a lock of our own other connection (a checkpoint, a snapshot's begin), in ms; it is held for moments. */
 const busyTimeoutMs = 30_000
 
-/** SQLite's page cache for one connection, in KiB (negative form of cache_size). */
-const cacheKib = 32_768
+/** SQLite's page cache of the connection that serves, and of those beside it, in KiB: index pages of some million files, and next to nothing. */
+const servingCacheKib = 24_576
+const besideCacheKib = 1024
 
 /**
  * Opens a connection on an existing volume file and sets its pragmas.
  * Call as the file's owner. Throws ENOENT, or EIO naming the file when it is no volume, damaged, or newer than this code.
  */
-export function openConnection(file: string): Connection {
+export function openConnection(file: string, use: 'serving' | 'beside' = 'beside'): Connection {
   assertOpenable(file)
   if (!existsSync(file)) throw new ErrnoError('ENOENT', `volume file ${file}: does not exist`)
   return translating(file, () => {
     const connection = new Database(file, { fileMustExist: true, timeout: busyTimeoutMs })
     try {
       assertVolume(connection, file)
-      setPragmas(connection)
+      setPragmas(connection, use)
       return connection
     } catch (error) {
       connection.close()
@@ -45,11 +46,11 @@ export function assertOpenable(file: string): void {
 }
 
 /** Every pragma that a connection needs, with its reason. */
-export function setPragmas(connection: Connection): void {
+export function setPragmas(connection: Connection, use: 'serving' | 'beside'): void {
   connection.pragma('journal_mode = WAL') // readers (snapshots, stat) beside the one writer
   connection.pragma('synchronous = NORMAL') // a commit is in the WAL; fsync(2) puts the WAL on the disk (Volume.sync)
   connection.pragma('wal_autocheckpoint = 0') // the request path never checkpoints; Maintenance does
-  connection.pragma(`cache_size = -${String(cacheKib)}`)
+  connection.pragma(`cache_size = -${String(use === 'serving' ? servingCacheKib : besideCacheKib)}`)
   connection.pragma('temp_store = MEMORY') // no file beside the volume
   connection.pragma('trusted_schema = OFF') // a volume may come from a stranger
   connection.pragma('cell_size_check = ON') // damage is found where it is read

@@ -60,7 +60,7 @@ function writeVolume(file: string, options: VolumeFileOptions): void {
     connection.transaction(() => {
       fillVolume(connection, options)
     })()
-    setPragmas(connection)
+    setPragmas(connection, 'beside')
     connection.pragma('wal_checkpoint(TRUNCATE)')
   } finally {
     connection.close()

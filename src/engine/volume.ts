@@ -80,7 +80,7 @@ export class Volume {
 
   /** Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO. */
   static open(file: string): Volume {
-    const connection = openConnection(file)
+    const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
         const version = Number(connection.pragma('user_version', { simple: true }))

@@ -19,6 +19,9 @@ const statBlock = 512
 /** Bytes a new inode takes, roughly: how many more the disk has room for. */
 const bytesPerInode = 512
 
+/** Extended attributes that acl(5) keeps its lists in. */
+const aclPrefix = Buffer.from('system.posix_acl_')
+
 const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')
 const directoryType = S_IFDIR >> 12
@@ -158,6 +161,9 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, flags: number): void {
+    if (name.subarray(0, aclPrefix.length).equals(aclPrefix)) {
+      throw new ErrnoError('EOPNOTSUPP', 'POSIX ACLs are not supported: stored unevaluated they would only seem to protect')
+    }
     this.#volume.setXattr(this.#ino(nodeid), name, value, flags)
   }
 

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import Database from 'better-sqlite3'
+import type { Ino } from '../../src/base/index.ts'
+import { blockSize, maximumFileSize, readVolumeState, type Volume } from '../../src/engine/index.ts'
+import { assertErrno, makeFile, readAll, seededBytes, seededNumbers, withVolume } from '../support.ts'
+
+const writing = { keepTimes: false, killPrivileges: false }
+
+const count = (file: string, table: string): number => {
+  const connection = new Database(file)
+  try {
+    return Number(connection.prepare(`SELECT count(*) FROM ${table}`).pluck().get())
+  } finally {
+    connection.close()
+  }
+}
+
+test('what was written is read, across blocks and at odd offsets', () =>
+  withVolume((volume) => {
+    const ino = makeFile(volume, volume.root, 'a')
+    const content = seededBytes(1, 3 * blockSize + 12345)
+    volume.write(ino, 77, content, writing)
+    assert.equal(volume.get(ino).size, 77 + content.length)
+    assert.ok(readAll(volume, ino).equals(Buffer.concat([Buffer.alloc(77), content])))
+  }))
+
+test('equal content is stored once, and gone with its last user', () =>
+  withVolume((volume, file) => {
+    const content = seededBytes(2, 2 * blockSize)
+    const inos = ['a', 'b', 'c'].map((name) => makeFile(volume, volume.root, name, content))
+    assert.equal(count(file, 'chunks'), 2)
+    for (const [i, name] of ['a', 'b', 'c'].entries()) {
+      volume.unlink(volume.root, Buffer.from(name))
+      volume.collect(inos[i] as Ino)
+      assert.equal(count(file, 'chunk_data'), i < 2 ? 2 : 0)
+    }
+  }))
+
+test('a sparse file takes no space for its holes and reads zeros there', () =>
+  withVolume((volume) => {
+    const ino = makeFile(volume, volume.root, 'a')
+    volume.write(ino, 10 * 2 ** 40, Buffer.from('far'), writing)
+    assert.deepEqual([volume.get(ino).size, volume.get(ino).stored], [10 * 2 ** 40 + 3, 3])
+    const hole = Buffer.alloc(100, 1)
+    assert.equal(volume.read(ino, 5 * 2 ** 40, hole), 100)
+    assert.ok(hole.equals(Buffer.alloc(100)))
+  }))
+
+test('truncate cuts and frees, and what grows again is zeros', () =>
+  withVolume((volume) => {
+    const content = seededBytes(3, 2 * blockSize)
+    const ino = makeFile(volume, volume.root, 'a', content)
+    volume.setAttributes(ino, { size: 1000 })
+    assert.equal(volume.get(ino).stored, 1000)
+    volume.setAttributes(ino, { size: 5000 })
+    assert.ok(readAll(volume, ino).equals(Buffer.concat([content.subarray(0, 1000), Buffer.alloc(4000)])))
+  }))
+
+test('a write past the size limit is EFBIG and changes nothing', () =>
+  withVolume((volume) => {
+    const ino = makeFile(volume, volume.root, 'a', 'abc')
+    assertErrno('EFBIG', () => {
+      volume.write(ino, maximumFileSize - 1, Buffer.from('xy'), writing)
+    })
+    assertErrno('EFBIG', () => volume.setAttributes(ino, { size: maximumFileSize + 1 }))
+    assert.equal(readAll(volume, ino).toString(), 'abc')
+  }))
+
+test('small writes into one block are folded: its extents stay few', () =>
+  withVolume((volume, file) => {
+    const content = seededBytes(4, blockSize)
+    const ino = makeFile(volume, volume.root, 'a')
+    for (let at = 0; at < blockSize; at += 4096) volume.write(ino, at, content.subarray(at, at + 4096), writing)
+    assert.ok(count(file, 'extents') <= 17)
+    assert.ok(readAll(volume, ino).equals(content))
+  }))
+
+test('a write by somebody else clears setuid and, with group execution, setgid', () =>
+  withVolume((volume) => {
+    const ino = makeFile(volume, volume.root, 'a')
+    volume.setAttributes(ino, { mode: 0o6755 })
+    volume.write(ino, 0, Buffer.from('x'), { keepTimes: true, killPrivileges: true })
+    assert.equal(volume.get(ino).mode & 0o7777, 0o755)
+  }))
+
+test('a write from the write-back cache leaves the times to the kernel', () =>
+  withVolume((volume) => {
+    const ino = makeFile(volume, volume.root, 'a')
+    volume.setAttributes(ino, { mtime: { sec: -5, nsec: 7 } })
+    volume.write(ino, 0, Buffer.from('x'), { keepTimes: true, killPrivileges: false })
+    assert.deepEqual(volume.get(ino).mtime, { sec: -5, nsec: 7 })
+  }))
+
+/** One random change, made to the volume and to the plain buffer alike. */
+function change(volume: Volume, ino: Ino, model: Buffer, next: () => number): Buffer {
+  const limit = 5 * blockSize
+  const offset = next() % limit
+  if (next() % 6 === 0) {
+    volume.setAttributes(ino, { size: offset })
+    return Buffer.concat([model.subarray(0, offset), Buffer.alloc(Math.max(0, offset - model.length))])
+  }
+  const data = seededBytes(next(), 1 + (next() % (next() % 4 === 0 ? 3 * blockSize : 6000)))
+  volume.write(ino, offset, data, writing)
+  const grown = Buffer.concat([model, Buffer.alloc(Math.max(0, offset + data.length - model.length))])
+  data.copy(grown, offset)
+  return grown
+}
+
+for (const seed of [11, 12, 13]) {
+  test(`random writes and truncates match a plain buffer (seed ${String(seed)})`, () =>
+    withVolume((volume) => {
+      const next = seededNumbers(seed)
+      const ino = makeFile(volume, volume.root, 'a')
+      let model: Buffer = Buffer.alloc(0)
+      for (let step = 0; step < 300; step++) {
+        model = change(volume, ino, model, next)
+        if (step % 10 === 0) assert.ok(readAll(volume, ino).equals(model), `step ${String(step)}`)
+      }
+      assert.ok(readAll(volume, ino).equals(model))
+    }))
+}
+
+test('deleting gives space back: a new file takes the place of a deleted one', () =>
+  withVolume((volume, file) => {
+    const sizes: number[] = []
+    for (let round = 0; round < 4; round++) {
+      const ino = makeFile(volume, volume.root, 'a', seededBytes(100 + round, 40 * blockSize))
+      volume.unlink(volume.root, Buffer.from('a'))
+      volume.collect(ino)
+      sizes.push(readVolumeState(file).sizeBytes)
+    }
+    assert.ok(Math.max(...sizes) <= (sizes[0] ?? 0) * 1.02, `bytes of the file after each round: ${sizes.join(' ')}`)
+  }))

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, existsSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import Database from 'better-sqlite3'
+import { ErrnoError } from '../../src/base/index.ts'
+import { Owner, Volume, applicationId, checkVolume, createVolumeFile, readVolumeState, settleVolumeFile } from '../../src/engine/index.ts'
+import { assertClean, assertErrno, makeFile, readAll, seededBytes, withFolder } from '../support.ts'
+
+const withFile = (work: (file: string, folder: string) => void | Promise<void>): Promise<void> =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file, { uid: 7, gid: 8, mode: 0o700 })
+    await work(file, folder)
+  })
+
+test('a new volume file carries its ids, its root, and no file beside it', () =>
+  withFile((file) => {
+    const header = readFileSync(file).subarray(0, 100)
+    assert.equal(header.subarray(0, 15).toString(), 'SQLite format 3')
+    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 1, 8192])
+    const volume = Volume.open(file)
+    const { uid, gid, mode } = volume.get(volume.root)
+    volume.close()
+    assert.deepEqual([uid, gid, mode], [7, 8, 0o040700])
+    assert.equal(existsSync(`${file}-wal`), false)
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+  }))
+
+test('making a volume over a file is EEXIST and leaves the file alone', () =>
+  withFolder((folder) => {
+    const file = join(folder, 'f')
+    writeFileSync(file, 'mine')
+    assertErrno('EEXIST', () => {
+      createVolumeFile(file)
+    })
+    assert.equal(readFileSync(file, 'utf8'), 'mine')
+    assertErrno('ENOENT', () => {
+      createVolumeFile(join(folder, 'none', 'f'))
+    })
+  }))
+
+test('what is no volume is refused by name: another SQLite file, no SQLite, a cut one, a newer one, one that is missing', () =>
+  withFile((file, folder) => {
+    const other = join(folder, 'other.sqlite')
+    new Database(other).exec('CREATE TABLE t (a)').close()
+    const text = join(folder, 'text')
+    writeFileSync(text, 'x'.repeat(5000))
+    const cut = join(folder, 'cut')
+    copyFileSync(file, cut)
+    truncateSync(cut, 10_000)
+    const newer = join(folder, 'newer')
+    copyFileSync(file, newer)
+    new Database(newer).exec('PRAGMA user_version = 99').close()
+    for (const bad of [other, text, cut, newer]) {
+      const error = assertErrno('EIO', () => {
+        Volume.open(bad).close()
+      })
+      assert.ok(error.message.includes(bad), error.message)
+    }
+    assertErrno('ENOENT', () => Volume.open(join(folder, 'none')))
+    assertErrno('ENOENT', () => readVolumeState(join(folder, 'none')))
+    assertErrno('EINVAL', () => Volume.open(`${file} `))
+  }))
+
+test('settling recovers what a killed process had committed, and collects its orphans', () =>
+  withFile(async (file) => {
+    const code = `
+      import { Volume } from ${JSON.stringify(new URL('../../src/engine/index.ts', import.meta.url).href)}
+      const volume = Volume.open(${JSON.stringify(file)})
+      const options = { uid: 0, gid: 0, mode: 0o100644 }
+      for (const name of ['kept', 'gone']) {
+        const { ino } = volume.create(volume.root, Buffer.from(name), options)
+        volume.write(ino, 0, Buffer.from(name), { keepTimes: false, killPrivileges: false })
+      }
+      volume.unlink(volume.root, Buffer.from('gone'))
+      process.kill(process.pid, 'SIGKILL')`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'inherit', 'inherit'] })
+    const [, signal] = (await once(child, 'exit')) as [number | null, string | null]
+    assert.equal(signal, 'SIGKILL')
+    assert.ok(statSync(`${file}-wal`).size > 0)
+    await settleVolumeFile(file, { ownerTimeoutMs: 1000 })
+    assert.equal(existsSync(`${file}-wal`), false)
+    const volume = Volume.open(file)
+    const kept = volume.lookup(volume.root, Buffer.from('kept'))
+    assert.equal(kept === undefined ? '' : readAll(volume, kept.ino).toString(), 'kept')
+    assert.equal(volume.room().inodes, 2)
+    volume.close()
+    assertClean(file)
+  }))
+
+test('a file has one owner; another opener waits for it, then is told who holds it; a copy is free', () =>
+  withFile(async (file, folder) => {
+    const first = await Owner.acquire(file, 0)
+    await assert.rejects(Owner.acquire(file, 100), (error) => error instanceof ErrnoError && error.code === 'EBUSY' && error.problem === 'held')
+    const copy = join(folder, 'copy')
+    copyFileSync(file, copy)
+    const other = await Owner.acquire(copy, 0)
+    other.release()
+    const waiting = Owner.acquire(file, 10_000)
+    first.release()
+    const second = await waiting
+    second.release()
+  }))
+
+test('check names each kind of damage', () =>
+  withFile((file) => {
+    const volume = Volume.open(file)
+    makeFile(volume, volume.root, 'a', seededBytes(1, 200_000))
+    volume.close()
+    assert.deepEqual(checkVolume(file, { deep: true }), [])
+    const damages: readonly (readonly [sql: string, rule: string])[] = [
+      ['UPDATE inodes SET nlink = 5 WHERE ino = 3', 'nlink of a file counts its entries'],
+      ['UPDATE chunks SET refs = refs + 1 WHERE id = 1', 'refs counts the extents of a chunk'],
+      ['DELETE FROM chunk_data WHERE id = 1', 'a chunk has its data'],
+      ['UPDATE extents SET length = length + 1', 'an extent lies within its chunk'],
+      ['UPDATE inodes SET size = 10 WHERE ino = 3', 'an extent lies within its file'],
+      ['DELETE FROM inodes WHERE ino = 3', 'an entry names an inode that exists'],
+      ['INSERT INTO xattrs VALUES (99, x\'61\', x\'62\')', 'an attribute belongs to an inode'],
+      ['UPDATE chunk_data SET data = zeroblob(length(data)) WHERE id = 1', 'a chunk has the content that its address names'],
+    ] // prettier-ignore
+    for (const [sql, rule] of damages) {
+      const copy = `${file}.damaged`
+      copyFileSync(file, copy)
+      new Database(copy).exec(sql).close()
+      const rules = checkVolume(copy, { deep: true }).map((finding) => finding.rule)
+      assert.ok(rules.includes(rule), `${sql}: ${rules.join(', ')}`)
+    }
+  }))
+
+test('a flipped byte in a chunk is found by the deep check', () =>
+  withFile((file) => {
+    const volume = Volume.open(file)
+    makeFile(volume, volume.root, 'a', Buffer.alloc(100_000, 0x5a))
+    volume.close()
+    const at = readFileSync(file).indexOf(Buffer.alloc(64, 0x5a))
+    writeSync(openSync(file, 'r+'), Buffer.from([0x5b]), 0, 1, at + 32)
+    assert.deepEqual(checkVolume(file), [])
+    assert.equal(checkVolume(file, { deep: true }).length, 1)
+  }))
