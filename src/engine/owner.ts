@@ -28,13 +28,13 @@ export class Owner {
   }
 
   /**
-   * Takes the ownership of `file`. An owner that is finishing is waited for, up to `timeoutMs`.
+   * Takes the ownership of `file`, called `what` in errors. An owner that is finishing is waited for, up to `timeoutMs`.
    * Throws ENOENT, EACCES, or EBUSY saying who holds it.
    */
-  static async acquire(file: string, timeoutMs: number): Promise<Owner> {
+  static async acquire(file: string, timeoutMs: number, what = 'volume file'): Promise<Owner> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
-      const descriptor = openForLock(file)
+      const descriptor = openForLock(file, what)
       try {
         if (await tryLock(descriptor)) return new Owner(descriptor)
       } catch (error) {
@@ -43,7 +43,7 @@ export class Owner {
       }
       closeSync(descriptor)
       const holder = findHolder(file)
-      if (holder?.isServing === true || Date.now() > deadline) throw heldError(file, holder)
+      if (holder?.isServing === true || Date.now() > deadline) throw heldError(`${what} ${file}`, holder)
       await sleep(retryMs)
     }
   }
@@ -55,13 +55,13 @@ export class Owner {
   }
 }
 
-function openForLock(file: string): number {
+function openForLock(file: string, what: string): number {
   try {
     return openSync(file, 'r')
   } catch (error) {
     const code = systemCode(error) === 'ENOENT' ? 'ENOENT' : 'EACCES'
     const fault = code === 'ENOENT' ? 'does not exist' : 'cannot be opened'
-    throw new ErrnoError(code, `volume file ${file}: ${fault}`, { cause: error })
+    throw new ErrnoError(code, `${what} ${file}: ${fault}`, { cause: error })
   }
 }
 
@@ -122,7 +122,7 @@ function readCommand(pid: string): string {
   }
 }
 
-function heldError(file: string, holder: Holder | undefined): ErrnoError {
+function heldError(thing: string, holder: Holder | undefined): ErrnoError {
   const who = holder === undefined ? 'a process that this one cannot see' : `process ${String(holder.pid)} (${holder.command})`
-  return new ErrnoError('EBUSY', `volume file ${file}: held by ${who}`, { hint: 'unmount it there first, or work on a copy', problem: 'held' })
+  return new ErrnoError('EBUSY', `${thing}: held by ${who}`, { hint: 'stop that process first', problem: 'held' })
 }

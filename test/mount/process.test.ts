@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ErrnoError } from '../../src/base/index.ts'
+import { createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
+import { assertClean, withFolder } from '../support.ts'
+import { TestMount, mountFile, shell, withMount } from './support.ts'
+
+const isBusy = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
+
+test('a mounted volume is a directory: the ordinary calls work and survive a remount', () =>
+  withMount(async (mount, folder) => {
+    const script = `cd "$1"; echo one > a; mkdir d; mv a d/b; ln d/b c; ln -s d/b l; cat l; mkfifo p; chmod 600 c; touch -d @-5.5 c
+      truncate -s 1G sparse; stat -c '%s %b' sparse; stat -c '%a %h %Y %y' c; ls | tr '\\n' ' '`
+    const output = await shell(script, mount.mountpoint)
+    assert.match(output, /^one\n1073741824 0\n600 2 -6 1969-12-31 23:59:54\.500000000 .*\nc d l p sparse $/)
+    await mount.stop()
+    assert.equal(existsSync(`${mount.file}-wal`), false)
+    const again = await mountFile(mount.file, join(folder, 'mount'))
+    assert.match(await shell('cd "$1"; cat l; stat -c %a c; ls | tr "\\n" " "', again.mountpoint), /^one\n600\nc d l p sparse $/)
+    await again.stop()
+  }))
+
+test('findmnt shows the type, and the file as it was named', () =>
+  withMount(
+    async (mount) => {
+      const line = await shell('findmnt -rn -o FSTYPE,SOURCE "$1"', mount.mountpoint)
+      assert.equal(line, 'fuse.litevol ./as-named.sqlite\n')
+    },
+    { source: './as-named.sqlite' },
+  ))
+
+test('names of invalid UTF-8, with a newline and of 255 bytes work; 256 bytes are ENAMETOOLONG', () =>
+  withMount(async (mount) => {
+    const script = `cd "$1"; touch $'new\\nline' $'\\xff\\xfe' "$(printf 'x%.0s' {1..255})"; ls | wc -l
+      if touch "$(printf 'x%.0s' {1..256})" 2>err; then exit 9; fi; grep -c 'File name too long' err; rm err
+      rm $'new\\nline' $'\\xff\\xfe' x*; ls | wc -l`
+    assert.equal(await shell(script, mount.mountpoint), '4\n1\n0\n')
+  }))
+
+test('a read-only mount answers EROFS', () =>
+  withMount(
+    async (mount) => {
+      assert.match(await shell('touch "$1/a" 2>&1 || true', mount.mountpoint), /Read-only file system/)
+    },
+    { readOnly: true },
+  ))
+
+test('an unlinked file that is open goes on working, and leaves nothing behind', () =>
+  withMount(async (mount) => {
+    const script = `cd "$1"; exec 3<>a; echo hidden >&3; rm a; echo more >&3; cat /proc/self/fd/3; truncate -s 3 /proc/self/fd/3; stat -L -c '%h %s' /proc/self/fd/3; ls | wc -l`
+    assert.equal(await shell(script, mount.mountpoint), 'hidden\nmore\n0 3\n0\n')
+  }))
+
+test('open handles make unmount EBUSY with their count; force ends them with an error for their holder', () =>
+  withMount(async (mount) => {
+    const holder = spawn('bash', ['-c', 'exec 3>"$1/held"; echo first >&3; echo open; read; truncate -s 0 /proc/self/fd/3', 'bash', mount.mountpoint], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+    await once(holder.stdout, 'data')
+    assert.equal((await mount.call('status', {})).handles, 1)
+    await assert.rejects(mount.call('unmount', { force: false }), (error) => isBusy(error) && /1 open handle/.test(String(error)))
+    await mount.call('unmount', { force: true })
+    assert.equal(await mount.ended(), 0)
+    holder.stdin.end('\n')
+    const [code] = (await once(holder, 'exit')) as [number]
+    assert.notEqual(code, 0)
+    const again = await mountFile(mount.file, mount.mountpoint)
+    assert.equal(await shell('cat "$1/held"', again.mountpoint), 'first\n')
+    await again.stop()
+  }))
+
+test('a snapshot holds what an application wrote into a file that is still open', () =>
+  withMount(async (mount, folder) => {
+    const writer = spawn('bash', ['-c', 'exec 3>"$1/log"; echo unflushed >&3; echo open; read', 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'] })
+    await once(writer.stdout, 'data')
+    const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
+    await mount.call('checkpoint', {})
+    const copy = join(folder, 'copy.sqlite')
+    await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
+    await mount.call('snapshot-release', { snapshot })
+    writer.stdin.end('\n')
+    await once(writer, 'exit')
+    mkdirSync(join(folder, 'other'))
+    const other = await mountFile(copy, join(folder, 'other')) // while the original is mounted
+    assert.equal(await shell('cat "$1/log"', other.mountpoint), 'unflushed\n')
+    await other.stop()
+  }))
+
+test('umount by hand ends the process with 0 and leaves one file', () =>
+  withMount(async (mount) => {
+    await shell('echo x > "$1/a"; umount "$1"', mount.mountpoint)
+    assert.equal(await mount.ended(), 0)
+    assert.ok(mount.events.some(({ type }) => type === 'unmounted'))
+    assert.equal(existsSync(`${mount.file}-wal`), false)
+  }))
+
+test('a process whose starter is gone unmounts and ends', () =>
+  withMount(async (mount) => {
+    mount.child.disconnect()
+    assert.equal(await mount.ended(), 0)
+    assert.equal(await shell('findmnt -rn "$1" || echo none', mount.mountpoint), 'none\n')
+  }))
+
+test('a second mount of a served file is refused with who holds it', () =>
+  withMount(async (mount, folder) => {
+    mkdirSync(join(folder, 'second'))
+    const second = new TestMount(mount.file, join(folder, 'second'))
+    const { error } = await second.event('failed')
+    assert.equal(error.problem, 'held')
+    assert.ok(error.message.includes(String(mount.child.pid)), error.message)
+    assert.equal(await second.ended(), 1)
+  }))
+
+test('an opener waits for an owner that is finishing', () =>
+  withMount(async (mount, folder) => {
+    await shell('head -c 50M /dev/urandom > "$1/big"', mount.mountpoint)
+    mkdirSync(join(folder, 'next'))
+    await shell('umount "$1"', mount.mountpoint)
+    const next = await mountFile(mount.file, join(folder, 'next'))
+    await next.stop()
+    assert.equal(await mount.ended(), 0)
+  }))
+
+test('what was acknowledged before a kill -9 is there after recovery', () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'v.sqlite')
+    const mountpoint = join(folder, 'm')
+    createVolumeFile(file)
+    mkdirSync(mountpoint)
+    const mount = await mountFile(file, mountpoint)
+    await shell('cd "$1"; for i in {1..200}; do echo "content $i" > "f$i"; done', mountpoint)
+    mount.child.kill('SIGKILL')
+    assert.equal(await mount.ended(), 'SIGKILL')
+    await shell('umount -l "$1"', mountpoint)
+    copyFileSync(`${file}-wal`, join(folder, 'wal-was-here'))
+    await settleVolumeFile(file, { ownerTimeoutMs: 10_000 })
+    assertClean(file)
+    const again = await mountFile(file, mountpoint)
+    assert.equal(await shell('cd "$1"; for i in {1..200}; do [ "$(cat "f$i")" = "content $i" ]; done; ls | wc -l', mountpoint), '200\n')
+    await again.stop()
+  }))
+
+test('fsync reaches the disk: strace sees the WAL synced', () =>
+  withMount(async (mount, folder) => {
+    const trace = join(folder, 'trace')
+    const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.child.pid)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    await once(strace.stderr, 'data') // "attached"
+    await shell('echo durable > "$1/a"; sync "$1/a"', mount.mountpoint)
+    strace.kill('SIGINT')
+    await once(strace, 'exit')
+    assert.match(await shell('cat "$1"', trace), /(fsync|fdatasync)\(\d+<[^>]*volume\.sqlite-wal>\) += 0/)
+  }))

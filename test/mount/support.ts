@@ -1,0 +1,140 @@
+/**
+ * A FUSE process of a test: started as the supervisor does, spoken to over its channel, unmounted whatever happens.
+ * Keeps: the mount is accessed by other processes than the one that serves it, always under a time limit; afterwards no
+ *   mount and no process is left and the volume's check is clean.
+ */
+import assert from 'node:assert/strict'
+import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fromPlainError } from '../../src/base/index.ts'
+import { createVolumeFile } from '../../src/engine/index.ts'
+import { protocol, type CallName, type Calls, type EventMessage, type ProcessMessage, type StartOptions } from '../../src/mount/messages.ts'
+import { assertClean, withFolder } from '../support.ts'
+
+const main = new URL('../../src/mount/main.ts', import.meta.url)
+
+/** How long anything that touches a mount may take, in ms. */
+const limitMs = 120_000
+
+/** A served mount. */
+export class TestMount {
+  readonly file: string
+  readonly mountpoint: string
+  readonly child: ChildProcess
+  readonly events: EventMessage[] = []
+  #nextId = 1
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
+  readonly #changed = new EventTarget()
+
+  constructor(file: string, mountpoint: string, options: Partial<StartOptions> = {}) {
+    this.file = file
+    this.mountpoint = mountpoint
+    const start: StartOptions = {
+      protocol,
+      file,
+      source: file,
+      mountpoint,
+      readOnly: false,
+      logLevel: 'warn',
+      holdSnapshot: false,
+      snapshotWalLimit: 1 << 30,
+      mounts: 1,
+      ownerTimeoutMs: 10_000,
+      ...options,
+    }
+    this.child = fork(main, [JSON.stringify(start)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'json' })
+    this.child.on('message', (message: ProcessMessage) => {
+      this.#take(message)
+    })
+    this.child.once('exit', () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error('the FUSE process ended'))
+      this.#changed.dispatchEvent(new Event('change'))
+    })
+  }
+
+  /** Waits for an event; fails when the process ends without it. */
+  async event<T extends EventMessage['type']>(type: T): Promise<Extract<EventMessage, { type: T }>> {
+    for (;;) {
+      const found = this.events.find((event) => event.type === type)
+      if (found !== undefined) return found as Extract<EventMessage, { type: T }>
+      assert.ok(this.isAlive, `the FUSE process ended without ${type}: ${JSON.stringify(this.events)}`)
+      await once(this.#changed, 'change', { signal: AbortSignal.timeout(limitMs) })
+    }
+  }
+
+  get isAlive(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  /** Calls the process as the supervisor would. */
+  async call<N extends CallName>(call: N, request: Calls[N]['request']): Promise<Calls[N]['reply']> {
+    const id = this.#nextId++
+    const waiting = Promise.withResolvers<unknown>()
+    this.#waiting.set(id, waiting)
+    this.child.send({ id, call, request })
+    return (await waiting.promise) as Calls[N]['reply']
+  }
+
+  /** Waits for the end of the process; returns its exit code or signal. */
+  async ended(): Promise<number | string | null> {
+    if (this.isAlive) await once(this.child, 'exit', { signal: AbortSignal.timeout(limitMs) })
+    return this.child.exitCode ?? this.child.signalCode
+  }
+
+  /** Unmounts, by force if need be, and waits for the process. */
+  async stop(): Promise<void> {
+    if (this.isAlive) this.child.kill('SIGTERM')
+    const code = await this.ended()
+    spawnSync('umount', ['-l', '-c', this.mountpoint], { stdio: 'ignore' })
+    assert.equal(code, 0, 'the FUSE process did not end cleanly')
+  }
+
+  #take(message: ProcessMessage): void {
+    if (message.type === 'reply') this.#waiting.get(message.id)?.resolve(message.reply)
+    else if (message.type === 'error') this.#waiting.get(message.id)?.reject(fromPlainError(message.error))
+    else {
+      this.events.push(message)
+      this.#changed.dispatchEvent(new Event('change'))
+    }
+  }
+}
+
+/** Mounts a volume file and waits until it serves. */
+export async function mountFile(file: string, mountpoint: string, options: Partial<StartOptions> = {}): Promise<TestMount> {
+  const mount = new TestMount(file, mountpoint, options)
+  await mount.event('ready')
+  return mount
+}
+
+/** Runs `work` with a new mounted volume; afterwards it is unmounted and its check must be clean. */
+export async function withMount(work: (mount: TestMount, folder: string) => Promise<void>, options: Partial<StartOptions> = {}): Promise<void> {
+  await withFolder(async (folder) => {
+    const file = join(folder, 'volume.sqlite')
+    const mountpoint = join(folder, 'mount')
+    createVolumeFile(file)
+    mkdirSync(mountpoint)
+    const mount = await mountFile(file, mountpoint, options)
+    try {
+      await work(mount, folder)
+    } finally {
+      if (mount.isAlive) await mount.stop()
+      spawnSync('umount', ['-l', '-c', mountpoint], { stdio: 'ignore' })
+    }
+    assertClean(file)
+  })
+}
+
+/** Runs a shell script with `$1`, `$2` … set; returns its standard output. Fails with its complaints when it does. */
+export async function shell(script: string, ...args: string[]): Promise<string> {
+  const child = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' })
+  const [output, complaints, [code, signal]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit') as Promise<[number | null, string | null]>,
+  ])
+  assert.equal(signal ?? code, 0, `${script}\n${output}${complaints}`)
+  return output
+}
