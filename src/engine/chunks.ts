@@ -13,9 +13,8 @@ import { bytes, integer, type Row } from './rows.ts'
 const cacheSize = 16
 
 export class Chunks {
-  readonly #findByAddress: Statement<[Buffer], Row>
-  readonly #insert: Statement<[Buffer, number]>
-  readonly #insertData: Statement<[number | bigint, number, Buffer]>
+  readonly #upsert: Statement<[Buffer, number], Row>
+  readonly #insertData: Statement<[number, number, Buffer]>
   readonly #addRefs: Statement<[number, number]>
   readonly #selectRefs: Statement<[number], Row>
   readonly #delete: Statement<[number]>
@@ -25,8 +24,11 @@ export class Chunks {
   readonly #cache = new Map<number, Buffer>()
 
   constructor(connection: Connection) {
-    this.#findByAddress = connection.prepare<[Buffer], Row>('SELECT id, refs FROM chunks WHERE address = ?').raw(true)
-    this.#insert = connection.prepare('INSERT INTO chunks (address, size, refs) VALUES (?, ?, 1)')
+    this.#upsert = connection
+      .prepare<[Buffer, number], Row>(
+        'INSERT INTO chunks (address, size, refs) VALUES (?, ?, 1) ON CONFLICT (address) DO UPDATE SET refs = refs + 1 RETURNING id, refs',
+      )
+      .raw(true)
     this.#insertData = connection.prepare('INSERT INTO chunk_data (id, codec, data) VALUES (?, ?, ?)')
     this.#addRefs = connection.prepare('UPDATE chunks SET refs = refs + ? WHERE id = ?')
     this.#selectRefs = connection.prepare<[number], Row>('SELECT refs FROM chunks WHERE id = ?').raw(true)
@@ -39,14 +41,10 @@ export class Chunks {
 
   /** Puts `content` (1 to 131072 bytes, not kept) into the pool and counts one ref; returns the chunk's id. Call inside a transaction. */
   put(content: Buffer): number {
-    const address = chunkAddress(content)
-    const known = this.#findByAddress.get(address)
-    if (known !== undefined) {
-      const id = integer(known, 0, 'chunks', 'id')
-      this.#addRefs.run(1, id)
-      return id
-    }
-    const id = Number(this.#insert.run(address, content.length).lastInsertRowid)
+    const row = this.#upsert.get(chunkAddress(content), content.length)
+    if (row === undefined) throw new ErrnoError('EIO', 'table chunks: an insertion returned no row')
+    const id = integer(row, 0, 'chunks', 'id')
+    if (integer(row, 1, 'chunks', 'refs') > 1) return id
     const { codec, data } = encodeChunk(content)
     this.#insertData.run(id, codec, data)
     return id

@@ -52,7 +52,7 @@ export class Content {
     let stored = inode.stored
     for (let at = offset; at < end; ) {
       const pieceEnd = Math.min(end, blockStart(at) + blockSize)
-      stored += pieceEnd - at - this.#replace(ino, at, data.subarray(at - offset, pieceEnd - offset))
+      stored += pieceEnd - at - this.#replace(inode, at, data.subarray(at - offset, pieceEnd - offset))
       at = pieceEnd
     }
     this.#inodes.update(inode, this.#written(inode, stored, Math.max(inode.size, end), options))
@@ -89,20 +89,21 @@ export class Content {
   }
 
   /** Stores `piece`, which lies within one block, and folds the block when it has become many extents. Returns the bytes it replaced. */
-  #replace(ino: Ino, offset: number, piece: Buffer): number {
-    const replaced = this.#extents.clear(ino, offset, offset + piece.length)
+  #replace({ ino, stored }: Inode, offset: number, piece: Buffer): number {
+    const start = blockStart(offset)
+    const block = stored === 0 ? [] : this.#extents.inBlocks(ino, start, start + blockSize)
+    const replaced = this.#extents.clearOf(ino, block, offset, offset + piece.length)
     const chunk = this.#chunks.put(piece)
     this.#extents.insert(ino, { offset, length: piece.length, chunk, chunkOffset: 0 })
-    if (piece.length < blockSize) this.#fold(ino, blockStart(offset))
+    if (block.length >= foldAt) this.#fold(ino, start)
     return replaced
   }
 
   /** Makes each run of adjacent extents in a crowded block one extent over one new chunk. */
   #fold(ino: Ino, start: number): void {
-    const extents = this.#extents.overlapping(ino, start, start + blockSize)
-    if (extents.length <= foldAt) return
+    const extents = this.#extents.inBlocks(ino, start, start + blockSize)
     const runs = adjacentRuns(extents)
-    if (runs.length * 2 > extents.length) return
+    if (extents.length <= foldAt || runs.length * 2 > extents.length) return
     for (const run of runs) if (run.length > 1) this.#foldRun(ino, run)
   }
 

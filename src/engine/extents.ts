@@ -50,8 +50,12 @@ export class Extents {
 
   /** The extents that overlap start … end, in order; the first and the last may reach beyond. */
   overlapping(ino: Ino, start: number, end: number): Extent[] {
-    const extents = this.#range.all(ino, blockStart(start), end).map(decode)
-    return extents.filter(({ offset, length }) => offset + length > start)
+    return this.inBlocks(ino, start, end).filter(({ offset, length }) => offset + length > start)
+  }
+
+  /** The extents from the start of the block of `start` to before `end`, in order. */
+  inBlocks(ino: Ino, start: number, end: number): Extent[] {
+    return this.#range.all(ino, blockStart(start), end).map(decode)
   }
 
   /** Adds an extent for a chunk whose ref the caller already holds. Call inside a transaction, with the range free. */
@@ -61,8 +65,15 @@ export class Extents {
 
   /** Frees start … end of the file: what lay there becomes a hole. Returns how many bytes were stored there. Call inside a transaction. */
   clear(ino: Ino, start: number, end: number): number {
+    return this.clearOf(ino, this.overlapping(ino, start, end), start, end)
+  }
+
+  /** The same where the extents there are known already; those of `extents` that lie elsewhere are left alone. */
+  clearOf(ino: Ino, extents: readonly Extent[], start: number, end: number): number {
     let freed = 0
-    for (const extent of this.overlapping(ino, start, end)) freed += this.#cut(ino, extent, start, end)
+    for (const extent of extents) {
+      if (extent.offset < end && extent.offset + extent.length > start) freed += this.#cut(ino, extent, start, end)
+    }
     return freed
   }
 

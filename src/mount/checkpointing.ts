@@ -11,10 +11,10 @@ import { pageSize, type Maintenance } from '../engine/index.ts'
 const intervalMs = 100
 
 /** Uncopied bytes past which a busy WAL is copied: large enough that pages changed often are copied once. */
-const copyBytes = 8 << 20
+const copyBytes = 24 << 20
 
 /** WAL bytes past which writers wait for the last step, so that the WAL starts anew: overwriting it costs half of extending it. */
-const restartBytes = 32 << 20
+const restartBytes = 64 << 20
 
 /** How often `onLimit` is told at most, in ms. */
 const limitEveryMs = 1000
