@@ -75,7 +75,11 @@ export class ErrnoError extends Error {
   readonly problem: string
 
   constructor(code: ErrnoCode, message: string, details: ErrnoDetails = {}) {
+    // An errno is an answer, given some thousand times a second (ENODATA, ENOENT); only EIO is a fault whose stack is worth 8 µs.
+    const limit = Error.stackTraceLimit
+    if (code !== 'EIO') Error.stackTraceLimit = 0
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    Error.stackTraceLimit = limit
     this.name = 'ErrnoError'
     this.code = code
     this.context = details.context ?? {}

@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import Database from 'better-sqlite3'
+import { checkVolume } from '../../src/engine/index.ts'
+import { shell } from '../mount/support.ts'
+import { withService } from './support.ts'
+
+/** PSS of a process in MiB, proc_pid_smaps_rollup(5). */
+function pssMib(pid: number): number {
+  const pss = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1]
+  return Number(pss) / 1024
+}
+
+test('2 GiB in and out by hash, with the FUSE process below 200 MiB', () =>
+  withService(async (service) => {
+    const id = await service.create('large')
+    const mountpoint = await service.mount(id)
+    const pid = Number((await service.call('GET', `/volumes/${id}/mount`)).body['pid'])
+    const samples: number[] = []
+    const timer = setInterval(() => samples.push(pssMib(pid)), 250)
+    // Bytes that a key decides, so that nothing of 2 GiB has to lie on the disk twice.
+    const script = `gen() { openssl enc -aes-128-ctr -K 0 -iv 0 -in /dev/zero 2>/dev/null | head -c 2147483648; }
+      want=$(gen | sha256sum) || true; gen > "$1/big" || true; sync "$1/big"; echo 3 > /proc/sys/vm/drop_caches
+      [ "$(sha256sum < "$1/big")" = "$want" ]; stat -c %s "$1/big"`
+    const size = await shell(`set +o pipefail; ${script}`, mountpoint)
+    clearInterval(timer)
+    assert.equal(size, '2147483648\n')
+    assert.ok(samples.length > 4)
+    assert.ok(Math.max(...samples) < 200, `PSS went up to ${String(Math.max(...samples))} MiB`)
+  }))
+
+test('kill -9 of the FUSE process during cp -a: it is seen, and after a remount every file that was closed is there by hash', () =>
+  withService(async (service, folder) => {
+    const id = await service.create('killed')
+    const mountpoint = await service.mount(id)
+    const { body } = await service.call('GET', `/volumes/${id}/mount`)
+    // One line for each file after its close returned; the writer stops at the first error.
+    const writer = spawn(
+      'bash',
+      ['-c', 'i=0; find /usr/share/doc /usr/include -type f | while read -r f; do i=$((i+1)); cp "$f" "$1/$i" 2>/dev/null || exit 0; echo "$i $f"; done', 'bash', mountpoint],
+      { stdio: ['ignore', 'pipe', 'ignore'] },
+    )
+    let log = ''
+    for await (const piece of writer.stdout) {
+      log += String(piece)
+      if (log.length > 20_000 && body['pid'] !== undefined) {
+        process.kill(Number(body['pid']), 'SIGKILL')
+        delete body['pid']
+      }
+    }
+    assert.equal(body['pid'], undefined, 'it was killed')
+    let status = await service.call('GET', `/volumes/${id}/mount`)
+    for (let i = 0; i < 200 && status.body['state'] !== 'failed'; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      status = await service.call('GET', `/volumes/${id}/mount`)
+    }
+    assert.equal(status.body['state'], 'failed')
+    assert.match(JSON.stringify(status.body), /SIGKILL/)
+    assert.equal(await shell('findmnt -rn "$1" || echo none', mountpoint), 'none\n')
+    await service.mount(id)
+    const lines = log.split('\n').filter((line) => line !== '')
+    assert.ok(lines.length > 300)
+    const list = join(folder, 'list')
+    await shell('printf %s "$2" > "$1"', list, `${lines.join('\n')}\n`)
+    await shell('while read -r i f; do cmp "$f" "$1/$i"; done < "$2"', mountpoint, list)
+  }))
+
+test('five volumes are written at once while each is exported: no writer sees an error, every export is whole', () =>
+  withService(async (service, folder) => {
+    const work = Array.from({ length: 5 }, async (_, n) => {
+      const id = await service.create(`v${String(n)}`)
+      const mountpoint = await service.mount(id)
+      const stop = join(folder, `stop${String(n)}`)
+      const script = 'cd "$1"; i=0; while [ ! -e "$2" ]; do i=$((i+1)); head -c 20000 /dev/urandom > f$((i % 50)); echo "$i" >> log; mkdir d$i; mv f$((i % 50)) d$i/; done; echo "$i"'
+      const writer = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', mountpoint, stop], { stdio: ['ignore', 'pipe', 'pipe'] })
+      const ended = once(writer, 'exit')
+      for (let round = 0; round < 4; round++) await exportAndCheck(service.url, id, join(folder, `export${String(n)}.sqlite`))
+      await shell('touch "$1"', stop)
+      const [code] = (await ended) as [number]
+      assert.equal(code, 0, String(writer.stderr.read()))
+      assert.ok(Number(String(writer.stdout.read())) > 10, 'the writer was busy')
+    })
+    await Promise.all(work)
+  }))
+
+async function exportAndCheck(url: string, id: string, file: string): Promise<void> {
+  await shell('curl -fsS "$1" -o "$2"', `${url}/volumes/${id}/export`, file)
+  const connection = new Database(file)
+  assert.equal(connection.pragma('integrity_check', { simple: true }), 'ok')
+  connection.close()
+  // Orphans and all: an export is a moment, so everything but "no operation is under way" holds in it.
+  assert.deepEqual(checkVolume(file, { deep: true }), [])
+}
