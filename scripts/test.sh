@@ -1,0 +1,23 @@
+#!/bin/sh
+# test.sh: `npm test`. Everything: lint.sh, then every test, on real mounts. With file names: only those tests, without lint.
+# Keeps: what is missing on the machine is named, all of it, before anything runs; it ends with the runner's closing lines.
+# Leaves: installing what is missing, and looking for what the tests left behind, to .ci/run.
+# shellcheck source=scripts/setup.sh
+. "$(dirname -- "$(readlink -f -- "$0")")/setup.sh"
+
+missing=
+while read -r package sign _; do
+  case $package in '' | \#*) continue ;; esac
+  [ -e "$sign" ] || command -v "$sign" >/dev/null 2>&1 || missing="$missing $package"
+done <scripts/debian-packages
+if [ -n "$missing" ]; then litevol_die "the tests need Debian packages that are missing:$missing (apt-get install$missing)"; fi
+[ "$(id -u)" = 0 ] || litevol_die 'the tests mount filesystems: run npm test as root (without root: npm run check)'
+[ -c /dev/fuse ] || litevol_die 'the tests need /dev/fuse: modprobe fuse, or give the container --privileged --device /dev/fuse'
+
+if [ $# = 0 ]; then
+  sh scripts/lint.sh
+  echo '== tests'
+  set -- 'test/**/*.test.ts'
+fi
+# Two files at once: each mounts and fills both cores for a while. The limit is for a hang; the slowest test copies 2 GiB.
+exec node --disable-warning=ExperimentalWarning --test --test-reporter=spec --test-concurrency=2 --test-timeout=600000 "$@"
