@@ -70,13 +70,18 @@ function checkStructure(connection: Connection): Finding[] {
 
 function checkRules(connection: Connection): Finding[] {
   return rules.flatMap(([rule, query]) => {
-    const places = connection.prepare<[], unknown>(`${query} LIMIT ${String(placesPerRule)}`).pluck(true).all()
+    const places = connection
+      .prepare<[], unknown>(`${query} LIMIT ${String(placesPerRule)}`)
+      .pluck(true)
+      .all()
     return places.map((place) => ({ rule, place: String(place) }))
   })
 }
 
 function checkChunks(connection: Connection): Finding[] {
-  const select = connection.prepare<[], Row>('SELECT c.id, c.size, c.address, d.codec, d.data FROM chunks c JOIN chunk_data d ON d.id = c.id').raw(true)
+  const select = connection
+    .prepare<[], Row>('SELECT c.id, c.size, c.address, d.codec, d.data FROM chunks c JOIN chunk_data d ON d.id = c.id')
+    .raw(true)
   const findings: Finding[] = []
   for (const row of select.iterate()) {
     const id = integer(row, 0, 'chunks', 'id')

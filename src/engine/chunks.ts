@@ -55,7 +55,8 @@ export class Chunks {
     const known = this.#cache.get(id)
     if (known !== undefined) return known
     const row = this.#selectData.get(id)
-    if (row === undefined) throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
+    if (row === undefined)
+      throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
     const encoded = { codec: integer(row, 1, 'chunk_data', 'codec'), data: bytes(row, 2, 'chunk_data', 'data') }
     const content = decodeChunk(id, encoded, integer(row, 0, 'chunks', 'size'))
     this.#remember(id, content)
@@ -70,7 +71,8 @@ export class Chunks {
   /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */
   release(id: number): void {
     const row = this.#selectRefs.get(id)
-    if (row === undefined) throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
+    if (row === undefined)
+      throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
     if (integer(row, 0, 'chunks', 'refs') > 1) {
       this.#addRefs.run(-1, id)
       return

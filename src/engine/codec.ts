@@ -27,7 +27,10 @@ export function encodeChunk(content: Buffer): EncodedChunk {
 
 /** The content of a stored chunk: exactly `size` bytes. Throws EIO when it cannot be that. */
 export function decodeChunk(id: number, { codec, data }: EncodedChunk, size: number): Buffer {
-  if (codec !== plainCodec) throw new ErrnoError('EIO', `chunk ${String(id)}: codec ${String(codec)} is unknown`, { context: { chunk: id } })
+  if (codec !== plainCodec)
+    throw new ErrnoError('EIO', `chunk ${String(id)}: codec ${String(codec)} is unknown`, { context: { chunk: id } })
   if (data.length === size) return data
-  throw new ErrnoError('EIO', `chunk ${String(id)}: ${String(data.length)} bytes are stored where ${String(size)} belong`, { context: { chunk: id } })
+  throw new ErrnoError('EIO', `chunk ${String(id)}: ${String(data.length)} bytes are stored where ${String(size)} belong`, {
+    context: { chunk: id },
+  })
 }

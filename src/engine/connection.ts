@@ -59,9 +59,11 @@ export function setPragmas(connection: Connection, use: 'serving' | 'beside'): v
 /** Refuses what is not a volume of this version. Reads only. */
 function assertVolume(connection: Connection, file: string): void {
   const id: unknown = connection.pragma('application_id', { simple: true })
-  if (id !== applicationId) throw new ErrnoError('EIO', `volume file ${file}: it is an SQLite file but not a litevol volume`, { problem: 'not_a_volume' })
+  if (id !== applicationId)
+    throw new ErrnoError('EIO', `volume file ${file}: it is an SQLite file but not a litevol volume`, { problem: 'not_a_volume' })
   const version: unknown = connection.pragma('user_version', { simple: true })
-  if (typeof version !== 'number' || version < 1) throw new ErrnoError('EIO', `volume file ${file}: format version ${String(version)} is damaged`)
+  if (typeof version !== 'number' || version < 1)
+    throw new ErrnoError('EIO', `volume file ${file}: format version ${String(version)} is damaged`)
   if (version <= schemaVersion) return
   const message = `volume file ${file}: format version ${String(version)} is newer than this litevol, which knows ${String(schemaVersion)}`
   throw new ErrnoError('EIO', message, { hint: 'use the litevol that made it, or a newer one', problem: 'newer_format' })

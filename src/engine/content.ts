@@ -50,7 +50,7 @@ export class Content {
     const end = offset + data.length
     if (end > maximumFileSize) throw new ErrnoError('EFBIG', `inode ${String(ino)}: a file has at most ${String(maximumFileSize)} bytes`)
     let stored = inode.stored
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const pieceEnd = Math.min(end, blockStart(at) + blockSize)
       stored += pieceEnd - at - this.#replace(inode, at, data.subarray(at - offset, pieceEnd - offset))
       at = pieceEnd
@@ -61,7 +61,8 @@ export class Content {
   /** Sets the size: what is cut off is freed, what is added is a hole. Returns the inode. Call inside a transaction. */
   resize(inode: Inode, size: number): Inode {
     if (!isRegular(inode.mode)) throw new ErrnoError('EINVAL', `inode ${String(inode.ino)}: only a file has a size to set`)
-    if (size > maximumFileSize) throw new ErrnoError('EFBIG', `inode ${String(inode.ino)}: a file has at most ${String(maximumFileSize)} bytes`)
+    if (size > maximumFileSize)
+      throw new ErrnoError('EFBIG', `inode ${String(inode.ino)}: a file has at most ${String(maximumFileSize)} bytes`)
     const freed = size < inode.size ? this.#extents.clearFrom(inode.ino, size) : 0
     return this.#inodes.update(inode, { size, stored: inode.stored - freed })
   }

@@ -41,15 +41,23 @@ export class Dentries {
   readonly #anywhere: Statement<[number], Row>
 
   constructor(connection: Connection) {
-    this.#find = connection.prepare<[number, Buffer], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND name = ?').raw(true)
-    this.#list = connection
-      .prepare<[number, number, number], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?')
+    this.#find = connection
+      .prepare<[number, Buffer], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND name = ?')
       .raw(true)
-    this.#last = connection.prepare<[number], number>('SELECT cookie FROM dentries WHERE parent = ? ORDER BY cookie DESC LIMIT 1').pluck(true)
+    this.#list = connection
+      .prepare<[number, number, number], Row>(
+        'SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?',
+      )
+      .raw(true)
+    this.#last = connection
+      .prepare<[number], number>('SELECT cookie FROM dentries WHERE parent = ? ORDER BY cookie DESC LIMIT 1')
+      .pluck(true)
     this.#insert = connection.prepare('INSERT INTO dentries (parent, cookie, name, ino, type) VALUES (?, ?, ?, ?, ?)')
     this.#delete = connection.prepare('DELETE FROM dentries WHERE parent = ? AND cookie = ?')
     this.#repoint = connection.prepare('UPDATE dentries SET ino = ?, type = ? WHERE parent = ? AND cookie = ?')
-    this.#nameIn = connection.prepare<[number, number], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND ino = ? LIMIT 1').raw(true)
+    this.#nameIn = connection
+      .prepare<[number, number], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND ino = ? LIMIT 1')
+      .raw(true)
     this.#anywhere = connection.prepare<[number], Row>('SELECT parent, name FROM dentries WHERE ino = ? LIMIT 1').raw(true)
   }
 
@@ -61,7 +69,7 @@ export class Dentries {
 
   /** The entries after `cookie`, in order, until `visit` returns false. */
   list(parent: Ino, cookie: number, visit: (dentry: Dentry) => boolean): void {
-    for (let after = Math.max(cookie, firstCookie - 1); ; ) {
+    for (let after = Math.max(cookie, firstCookie - 1); ;) {
       const rows = this.#list.all(parent, after, page)
       for (const row of rows) {
         const dentry = decode(row)

@@ -39,8 +39,7 @@ export type InodePatch = Partial<Omit<Inode, 'ino' | 'volume' | 'rdev'>>
 /** How many inodes stay decoded: about 400 bytes each. */
 const cacheSize = 8192
 
-const columns =
-  'ino, volume, mode, nlink, uid, gid, rdev, size, stored, parent, atime, atime_nsec, mtime, mtime_nsec, ctime, ctime_nsec'
+const columns = 'ino, volume, mode, nlink, uid, gid, rdev, size, stored, parent, atime, atime_nsec, mtime, mtime_nsec, ctime, ctime_nsec'
 
 const int = (row: Row, index: number, column: string): number => integer(row, index, 'inodes', column)
 

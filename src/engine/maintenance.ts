@@ -144,7 +144,7 @@ export class Maintenance {
   #path(ino: Ino, root: Ino): Buffer | undefined {
     const selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
     const names: Buffer[] = []
-    for (let at = ino; at !== root; ) {
+    for (let at = ino; at !== root;) {
       const row = selectParent.get(at)
       const place = row === undefined ? undefined : this.#dentries.locate(at, integer(row, 0, 'inodes', 'parent') as Ino)
       if (place === undefined) return undefined

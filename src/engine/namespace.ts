@@ -30,6 +30,9 @@ export interface Creation {
   readonly target?: Buffer
 }
 
+/** The byte of `.`. */
+const dot = 0x2e
+
 /** As ext4: more names of one inode are EMLINK. */
 const maximumLinks = 65000
 
@@ -47,9 +50,9 @@ export class Namespace {
 
   /** The inode of that name, or undefined. `.` and `..` lead to the directory and its parent. */
   lookup(parent: Ino, name: Buffer): Inode | undefined {
+    if (name[0] === dot && name.length === 1) return this.#inodes.get(parent) // asked of any inode, for a file handle
     const directory = this.#directory(parent)
-    if (name[0] === 0x2e && name.length === 1) return directory
-    if (name[0] === 0x2e && name[1] === 0x2e && name.length === 2) return this.#inodes.get(directory.parent)
+    if (name[0] === dot && name[1] === dot && name.length === 2) return this.#inodes.get(directory.parent)
     assertLength(name)
     const dentry = this.#dentries.find(parent, name)
     return dentry === undefined ? undefined : this.#named(parent, dentry)
@@ -178,7 +181,8 @@ export class Namespace {
 
   #newInode(directory: Inode, creation: Creation, nlink: number, time: Timestamp): Inode {
     const { uid, gid, mode, rdev = 0, target } = creation
-    if (isSymlink(mode) && (target?.length ?? 0) > maximumTarget) throw new ErrnoError('ENAMETOOLONG', 'symlink: its target has at most 4095 bytes')
+    if (isSymlink(mode) && (target?.length ?? 0) > maximumTarget)
+      throw new ErrnoError('ENAMETOOLONG', 'symlink: its target has at most 4095 bytes')
     const inherits = (directory.mode & S_ISGID) !== 0
     return this.#inodes.insert({
       volume: directory.volume,
@@ -236,7 +240,8 @@ export class Namespace {
   /** The inode of a dentry. Throws EIO when the row is missing: that is damage. */
   #named(parent: Ino, { ino }: Dentry): Inode {
     const inode = this.#inodes.find(ino)
-    if (inode === undefined) throw new ErrnoError('EIO', `directory ${String(parent)}: an entry names inode ${String(ino)}, which is missing`)
+    if (inode === undefined)
+      throw new ErrnoError('EIO', `directory ${String(parent)}: an entry names inode ${String(ino)}, which is missing`)
     return inode
   }
 
@@ -256,7 +261,7 @@ export class Namespace {
 
   /** Throws EINVAL when `directory` is `ancestor` or below it. */
   #assertNotBelow(directory: Ino, ancestor: Ino): void {
-    for (let at = directory; ; ) {
+    for (let at = directory; ;) {
       if (at === ancestor) throw new ErrnoError('EINVAL', `inode ${String(ancestor)}: a directory cannot move below itself`)
       const { parent } = this.#inodes.get(at)
       if (parent === at) return
@@ -266,6 +271,7 @@ export class Namespace {
 }
 
 function assertLength(name: Buffer): void {
-  if (name.length > NAME_MAX) throw new ErrnoError('ENAMETOOLONG', `name: it has ${String(name.length)} bytes, ${String(NAME_MAX)} are allowed`)
+  if (name.length > NAME_MAX)
+    throw new ErrnoError('ENAMETOOLONG', `name: it has ${String(name.length)} bytes, ${String(NAME_MAX)} are allowed`)
   if (name.length === 0) throw new ErrnoError('ENOENT', 'name: it is empty')
 }

@@ -9,7 +9,9 @@ import { ErrnoError } from '../base/index.ts'
 export type Row = readonly unknown[]
 
 function damaged(table: string, column: string, value: unknown): never {
-  throw new ErrnoError('EIO', `table ${table}: column ${column} holds ${value === null ? 'NULL' : typeof value}`, { context: { table, column } })
+  throw new ErrnoError('EIO', `table ${table}: column ${column} holds ${value === null ? 'NULL' : typeof value}`, {
+    context: { table, column },
+  })
 }
 
 /** The integer in column `index` of `row`. Throws EIO when it is none. */

@@ -23,7 +23,9 @@ export class Xattrs {
   constructor(connection: Connection) {
     this.#select = connection.prepare<[number, Buffer], Row>('SELECT value FROM xattrs WHERE ino = ? AND name = ?').raw(true)
     this.#list = connection.prepare<[number], Row>('SELECT name FROM xattrs WHERE ino = ? ORDER BY name').raw(true)
-    this.#upsert = connection.prepare('INSERT INTO xattrs (ino, name, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value')
+    this.#upsert = connection.prepare(
+      'INSERT INTO xattrs (ino, name, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
+    )
     this.#delete = connection.prepare('DELETE FROM xattrs WHERE ino = ? AND name = ?')
     this.#deleteAll = connection.prepare('DELETE FROM xattrs WHERE ino = ?')
   }

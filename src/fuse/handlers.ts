@@ -87,4 +87,3 @@ function checkSize(size: number): number {
 const time = (sec: number, nsec: number): Timestamp => ({ sec, nsec })
 
 const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-

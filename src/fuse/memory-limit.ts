@@ -38,7 +38,9 @@ function limitsOf(line: string, mounts: readonly MountInfo[]): number[] {
   )
   if (mount === undefined) return []
   const file = isV1 ? limitFile.v1 : limitFile.v2
-  return foldersOf(mount, path).map((folder) => readLimit(join(folder, file))).filter((limit) => limit !== undefined)
+  return foldersOf(mount, path)
+    .map((folder) => readLimit(join(folder, file)))
+    .filter((limit) => limit !== undefined)
 }
 
 /** The folders of the group `path` and of its parents, as far as the mount shows them. */

@@ -121,7 +121,8 @@ function explainUnmount(mountpoint: string, cause: unknown): ErrnoError {
   const message = `umount ${mountpoint}: ${stderr === '' ? messageOf(cause) : stderr}`
   if (/busy/.test(stderr)) return new ErrnoError('EBUSY', message, { cause })
   if (/must be superuser|not permitted/.test(stderr)) return new ErrnoError('EPERM', message, { cause })
-  if (findMount(mountpoint) === undefined) return new ErrnoError('EINVAL', `umount ${mountpoint}: not mounted`, { cause, problem: 'not_mounted' })
+  if (findMount(mountpoint) === undefined)
+    return new ErrnoError('EINVAL', `umount ${mountpoint}: not mounted`, { cause, problem: 'not_mounted' })
   return new ErrnoError('EIO', message, { cause })
 }
 

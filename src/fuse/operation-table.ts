@@ -89,9 +89,7 @@ const namespaceRows: readonly Operation[] = [
   row('UNLINK', wire.noInput, 1, answered, nothing, (c) => c.fs.unlink(c.nodeid, c.name)),
   row('RMDIR', wire.noInput, 1, answered, nothing, (c) => c.fs.rmdir(c.nodeid, c.name)),
   row('RENAME', wire.renameIn, 2, answered, nothing, (c, i) => c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, 0)),
-  row('RENAME2', wire.rename2In, 2, answered, nothing, (c, i) =>
-    c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, i.flags),
-  ),
+  row('RENAME2', wire.rename2In, 2, answered, nothing, (c, i) => c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, i.flags)),
   row('READDIR', wire.readIn, 0, answered, filledReply, (c, i) => fillListing(c, i.offset, i.size, false)),
   row('READDIRPLUS', wire.readIn, 0, answered, filledReply, (c, i) => fillListing(c, i.offset, i.size, true)),
 ]
@@ -127,8 +125,22 @@ const sessionRows: readonly Operation[] = [
 ]
 
 const unservedRows: readonly Operation[] = [
-  row('FLUSH', wire.flushIn, 0, answered, nothing, enosys('close needs nothing of us; the kernel writes dirty pages at close and stops asking')),
-  row('OPENDIR', wire.openIn, 0, answered, nothing, enosys('directories have no handles (NO_OPENDIR_SUPPORT), so the kernel may cache listings')),
+  row(
+    'FLUSH',
+    wire.flushIn,
+    0,
+    answered,
+    nothing,
+    enosys('close needs nothing of us; the kernel writes dirty pages at close and stops asking'),
+  ),
+  row(
+    'OPENDIR',
+    wire.openIn,
+    0,
+    answered,
+    nothing,
+    enosys('directories have no handles (NO_OPENDIR_SUPPORT), so the kernel may cache listings'),
+  ),
   row('RELEASEDIR', wire.releaseIn, 0, answered, nothing, enosys('directories have no handles (NO_OPENDIR_SUPPORT)')),
   row('ACCESS', wire.accessIn, 0, answered, nothing, enosys('the kernel checks permissions (default_permissions)')),
   row('GETLK', wire.lkIn, 0, answered, nothing, enosys('locks are kept by the kernel (POSIX_LOCKS not asked for)')),
@@ -137,7 +149,14 @@ const unservedRows: readonly Operation[] = [
   row('BMAP', wire.bmapIn, 0, answered, nothing, enosys('there is no block device beneath')),
   row('IOCTL', wire.ioctlIn, 0, answered, nothing, enosys('no ioctl is defined; the kernel turns it into ENOTTY')),
   row('POLL', wire.pollIn, 0, answered, nothing, enosys('regular files are always ready; the kernel then stops asking')),
-  row('FALLOCATE', wire.fallocateIn, 0, answered, nothing, enosys('space cannot be reserved; the kernel answers EOPNOTSUPP and libc writes instead')),
+  row(
+    'FALLOCATE',
+    wire.fallocateIn,
+    0,
+    answered,
+    nothing,
+    enosys('space cannot be reserved; the kernel answers EOPNOTSUPP and libc writes instead'),
+  ),
   row('LSEEK', wire.lseekIn, 0, answered, nothing, enosys('holes are not told; the kernel takes the whole file for data')),
   row('COPY_FILE_RANGE', wire.copyFileRangeIn, 0, answered, nothing, enosys('the kernel copies through the page cache')),
   row('COPY_FILE_RANGE_64', wire.copyFileRangeIn, 0, answered, nothing, enosys('the kernel copies through the page cache')),

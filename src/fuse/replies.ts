@@ -9,7 +9,19 @@ import { FOPEN } from './constants.ts'
 import type { Attributes, Entry, StatFs } from './filesystem.ts'
 import type { InitAnswer } from './negotiate.ts'
 import type { Bytes } from './request.ts'
-import { ATTR_OUT_ATTR, ENTRY_OUT_ATTR, attr, attrOut, entryOut, getxattrOut, initOut, kstatfs, openOut, outHeader, writeOut } from './wire.ts'
+import {
+  ATTR_OUT_ATTR,
+  ENTRY_OUT_ATTR,
+  attr,
+  attrOut,
+  entryOut,
+  getxattrOut,
+  initOut,
+  kstatfs,
+  openOut,
+  outHeader,
+  writeOut,
+} from './wire.ts'
 
 /** How long the kernel may keep entries, attributes and the absence of a name, in seconds. The volume has one owner and
  *  changes through this mount only, so what the kernel holds stays true; a day merely bounds what a mistake could do. */

@@ -41,12 +41,21 @@ export const inHeader = struct('in_header', [
   ['totalExtlen', 'u16'],
   ['padding', 'u16'],
 ])
-export const outHeader = struct('out_header', [['len', 'u32'], ['error', 'i32'], ['unique', 'pad8']])
+export const outHeader = struct('out_header', [
+  ['len', 'u32'],
+  ['error', 'i32'],
+  ['unique', 'pad8'],
+])
 /** Where `unique` stands in InHeader and in OutHeader. */
 export const UNIQUE_AT = 8
 
 // Replies.
-export const attrOut = struct('attr_out', [['attrValid', 'u64'], ['attrValidNsec', 'u32'], ['dummy', 'pad4'], ['attr', 'pad88']])
+export const attrOut = struct('attr_out', [
+  ['attrValid', 'u64'],
+  ['attrValidNsec', 'u32'],
+  ['dummy', 'pad4'],
+  ['attr', 'pad88'],
+])
 /** Where `attr` stands in AttrOut. */
 export const ATTR_OUT_ATTR = attrOut.size - attr.size
 export const entryOut = struct('entry_out', [
@@ -61,8 +70,15 @@ export const entryOut = struct('entry_out', [
 /** Where `attr` stands in EntryOut. */
 export const ENTRY_OUT_ATTR = entryOut.size - attr.size
 /** Linux 6.9 renamed `padding` to `backing_id`, used with PASSTHROUGH only. */
-export const openOut = struct('open_out', [['fh', 'u64'], ['openFlags', 'u32'], ['padding', 'pad4']])
-export const writeOut = struct('write_out', [['size', 'u32'], ['padding', 'pad4']])
+export const openOut = struct('open_out', [
+  ['fh', 'u64'],
+  ['openFlags', 'u32'],
+  ['padding', 'pad4'],
+])
+export const writeOut = struct('write_out', [
+  ['size', 'u32'],
+  ['padding', 'pad4'],
+])
 /** StatfsOut is nothing but this. */
 export const kstatfs = struct('kstatfs', [
   ['blocks', 'u64'],
@@ -76,8 +92,16 @@ export const kstatfs = struct('kstatfs', [
   ['padding', 'pad4'],
   ['spare', 'pad24'],
 ])
-export const getxattrOut = struct('getxattr_out', [['size', 'u32'], ['padding', 'pad4']])
-export const dirent = struct('dirent', [['ino', 'u64'], ['off', 'u64'], ['namelen', 'u32'], ['type', 'u32']])
+export const getxattrOut = struct('getxattr_out', [
+  ['size', 'u32'],
+  ['padding', 'pad4'],
+])
+export const dirent = struct('dirent', [
+  ['ino', 'u64'],
+  ['off', 'u64'],
+  ['namelen', 'u32'],
+  ['type', 'u32'],
+])
 /** Later kernels took `max_stack_depth` (6.9) and `request_timeout` (6.15) from `unused`; 0 is their default. */
 export const initOut = struct('init_out', [
   ['major', 'u32'],
@@ -96,13 +120,31 @@ export const initOut = struct('init_out', [
 
 // Requests that are served.
 /** The first 16 bytes, which every kernel sends; `flags2` follows in `initInExt`. */
-export const initIn = struct('init_in', [['major', 'u32'], ['minor', 'u32'], ['maxReadahead', 'u32'], ['flags', 'u32']])
+export const initIn = struct('init_in', [
+  ['major', 'u32'],
+  ['minor', 'u32'],
+  ['maxReadahead', 'u32'],
+  ['flags', 'u32'],
+])
 /** What a kernel that offers INIT_EXT (5.17) sends after `initIn`. */
-export const initInExt = struct('init_in_ext', [['flags2', 'u32'], ['unused', 'pad44']])
+export const initInExt = struct('init_in_ext', [
+  ['flags2', 'u32'],
+  ['unused', 'pad44'],
+])
 export const forgetIn = struct('forget_in', [['nlookup', 'u64']])
-export const forgetOne = struct('forget_one', [['nodeid', 'u64'], ['nlookup', 'u64']])
-export const batchForgetIn = struct('batch_forget_in', [['count', 'u32'], ['dummy', 'pad4']])
-export const getattrIn = struct('getattr_in', [['getattrFlags', 'u32'], ['dummy', 'pad4'], ['fh', 'u64']])
+export const forgetOne = struct('forget_one', [
+  ['nodeid', 'u64'],
+  ['nlookup', 'u64'],
+])
+export const batchForgetIn = struct('batch_forget_in', [
+  ['count', 'u32'],
+  ['dummy', 'pad4'],
+])
+export const getattrIn = struct('getattr_in', [
+  ['getattrFlags', 'u32'],
+  ['dummy', 'pad4'],
+  ['fh', 'u64'],
+])
 export const setattrIn = struct('setattr_in', [
   ['valid', 'u32'],
   ['padding', 'pad4'],
@@ -121,14 +163,39 @@ export const setattrIn = struct('setattr_in', [
   ['gid', 'u32'],
   ['unused5', 'pad4'],
 ])
-export const mknodIn = struct('mknod_in', [['mode', 'u32'], ['rdev', 'u32'], ['umask', 'u32'], ['padding', 'pad4']])
-export const mkdirIn = struct('mkdir_in', [['mode', 'u32'], ['umask', 'u32']])
+export const mknodIn = struct('mknod_in', [
+  ['mode', 'u32'],
+  ['rdev', 'u32'],
+  ['umask', 'u32'],
+  ['padding', 'pad4'],
+])
+export const mkdirIn = struct('mkdir_in', [
+  ['mode', 'u32'],
+  ['umask', 'u32'],
+])
 export const renameIn = struct('rename_in', [['newdir', 'u64']])
-export const rename2In = struct('rename2_in', [['newdir', 'u64'], ['flags', 'u32'], ['padding', 'pad4']])
+export const rename2In = struct('rename2_in', [
+  ['newdir', 'u64'],
+  ['flags', 'u32'],
+  ['padding', 'pad4'],
+])
 export const linkIn = struct('link_in', [['oldnodeid', 'u64']])
-export const openIn = struct('open_in', [['flags', 'u32'], ['openFlags', 'u32']])
-export const createIn = struct('create_in', [['flags', 'u32'], ['mode', 'u32'], ['umask', 'u32'], ['openFlags', 'u32']])
-export const releaseIn = struct('release_in', [['fh', 'u64'], ['flags', 'u32'], ['releaseFlags', 'u32'], ['lockOwner', 'pad8']])
+export const openIn = struct('open_in', [
+  ['flags', 'u32'],
+  ['openFlags', 'u32'],
+])
+export const createIn = struct('create_in', [
+  ['flags', 'u32'],
+  ['mode', 'u32'],
+  ['umask', 'u32'],
+  ['openFlags', 'u32'],
+])
+export const releaseIn = struct('release_in', [
+  ['fh', 'u64'],
+  ['flags', 'u32'],
+  ['releaseFlags', 'u32'],
+  ['lockOwner', 'pad8'],
+])
 export const readIn = struct('read_in', [
   ['fh', 'u64'],
   ['offset', 'offset'],
@@ -147,17 +214,45 @@ export const writeIn = struct('write_in', [
   ['flags', 'u32'],
   ['padding', 'pad4'],
 ])
-export const fsyncIn = struct('fsync_in', [['fh', 'u64'], ['fsyncFlags', 'u32'], ['padding', 'pad4']])
+export const fsyncIn = struct('fsync_in', [
+  ['fh', 'u64'],
+  ['fsyncFlags', 'u32'],
+  ['padding', 'pad4'],
+])
 /** FUSE_COMPAT_SETXATTR_IN_SIZE: the form of a connection without SETXATTR_EXT, as ours is. */
-export const setxattrIn = struct('setxattr_in', [['size', 'u32'], ['flags', 'u32']])
-export const getxattrIn = struct('getxattr_in', [['size', 'u32'], ['padding', 'pad4']])
+export const setxattrIn = struct('setxattr_in', [
+  ['size', 'u32'],
+  ['flags', 'u32'],
+])
+export const getxattrIn = struct('getxattr_in', [
+  ['size', 'u32'],
+  ['padding', 'pad4'],
+])
 export const interruptIn = struct('interrupt_in', [['unique', 'pad8']])
 
 // Requests that are answered with ENOSYS.
-export const flushIn = struct('flush_in', [['fh', 'u64'], ['unused', 'pad4'], ['padding', 'pad4'], ['lockOwner', 'pad8']])
-export const lkIn = struct('lk_in', [['fh', 'u64'], ['owner', 'pad8'], ['lk', 'pad24'], ['lkFlags', 'u32'], ['padding', 'pad4']])
-export const accessIn = struct('access_in', [['mask', 'u32'], ['padding', 'pad4']])
-export const bmapIn = struct('bmap_in', [['block', 'u64'], ['blocksize', 'u32'], ['padding', 'pad4']])
+export const flushIn = struct('flush_in', [
+  ['fh', 'u64'],
+  ['unused', 'pad4'],
+  ['padding', 'pad4'],
+  ['lockOwner', 'pad8'],
+])
+export const lkIn = struct('lk_in', [
+  ['fh', 'u64'],
+  ['owner', 'pad8'],
+  ['lk', 'pad24'],
+  ['lkFlags', 'u32'],
+  ['padding', 'pad4'],
+])
+export const accessIn = struct('access_in', [
+  ['mask', 'u32'],
+  ['padding', 'pad4'],
+])
+export const bmapIn = struct('bmap_in', [
+  ['block', 'u64'],
+  ['blocksize', 'u32'],
+  ['padding', 'pad4'],
+])
 export const ioctlIn = struct('ioctl_in', [
   ['fh', 'u64'],
   ['flags', 'u32'],
@@ -166,7 +261,12 @@ export const ioctlIn = struct('ioctl_in', [
   ['inSize', 'u32'],
   ['outSize', 'u32'],
 ])
-export const pollIn = struct('poll_in', [['fh', 'u64'], ['kh', 'u64'], ['flags', 'u32'], ['events', 'u32']])
+export const pollIn = struct('poll_in', [
+  ['fh', 'u64'],
+  ['kh', 'u64'],
+  ['flags', 'u32'],
+  ['events', 'u32'],
+])
 export const fallocateIn = struct('fallocate_in', [
   ['fh', 'u64'],
   ['offset', 'u64'],
@@ -174,7 +274,12 @@ export const fallocateIn = struct('fallocate_in', [
   ['mode', 'u32'],
   ['padding', 'pad4'],
 ])
-export const lseekIn = struct('lseek_in', [['fh', 'u64'], ['offset', 'u64'], ['whence', 'u32'], ['padding', 'pad4']])
+export const lseekIn = struct('lseek_in', [
+  ['fh', 'u64'],
+  ['offset', 'u64'],
+  ['whence', 'u32'],
+  ['padding', 'pad4'],
+])
 export const copyFileRangeIn = struct('copy_file_range_in', [
   ['fhIn', 'u64'],
   ['offIn', 'u64'],

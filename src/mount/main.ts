@@ -27,7 +27,9 @@ function send(message: ProcessMessage): void {
 }
 
 /** What each call does. */
-function makeCalls(serving: Serving): { [N in CallName]: (request: Calls[N]['request']) => Calls[N]['reply'] | Promise<Calls[N]['reply']> } {
+function makeCalls(serving: Serving): {
+  [N in CallName]: (request: Calls[N]['request']) => Calls[N]['reply'] | Promise<Calls[N]['reply']>
+} {
   return {
     status: () => serving.status(),
     state: () => serving.state(),
@@ -73,7 +75,24 @@ function stop(serving: Serving, reason: string): void {
   })
 }
 
+/** Has each reason to stop end the mount, also one that comes before there is a mount to end. */
+function stopWhenAsked(): (serving: Serving) => void {
+  let serving: Serving | undefined
+  let asked: string | undefined
+  for (const reason of ['SIGTERM', 'SIGINT', 'SIGHUP', 'disconnect']) {
+    process.on(reason, () => {
+      asked = reason
+      if (serving !== undefined) stop(serving, reason)
+    })
+  }
+  return (started) => {
+    serving = started
+    if (asked !== undefined) stop(started, asked)
+  }
+}
+
 async function main(): Promise<void> {
+  const startStopping = stopWhenAsked()
   const started = await Serving.start(options, logger, (walBytes) => {
     send({ type: 'wal-limit', walBytes })
   })
@@ -81,13 +100,9 @@ async function main(): Promise<void> {
   const { kernel, flags, maxWrite } = negotiated
   const calls = makeCalls(serving)
   process.on('message', (message: CallMessage) => void answer(calls, message))
-  for (const reason of ['SIGTERM', 'SIGINT', 'SIGHUP', 'disconnect']) {
-    process.on(reason, () => {
-      stop(serving, reason)
-    })
-  }
   logger.info({ mountpoint: options.mountpoint, kernel, dirtyLimit }, 'mounted')
   send({ type: 'ready', protocol, kernel, flags, maxWrite, dirtyLimit })
+  startStopping(serving)
   try {
     await serving.ended
     if (!isUnmounting) send({ type: 'unmounted' })

@@ -55,7 +55,10 @@ export interface SnapshotReport {
 /** Each call: what goes, what comes. */
 export interface Calls {
   /** Counters; answered at once, also while the serving thread is busy. */
-  status: { request: Record<string, never>; reply: { handles: number; writers: number; requests: number; walBytes: number; snapshots: number } }
+  status: {
+    request: Record<string, never>
+    reply: { handles: number; writers: number; requests: number; walBytes: number; snapshots: number }
+  }
   state: { request: Record<string, never>; reply: StateReport }
   /** Flushes what applications wrote, then holds a snapshot. */
   'snapshot-acquire': { request: Record<string, never>; reply: SnapshotReport }
@@ -78,7 +81,14 @@ export type ReplyMessage =
 /** Process → supervisor, unasked. */
 export type EventMessage =
   /** The kernel's INIT was answered: the mountpoint serves. `flags` names what was negotiated. */
-  | { readonly type: 'ready'; readonly protocol: typeof protocol; readonly kernel: string; readonly flags: readonly string[]; readonly maxWrite: number; readonly dirtyLimit: string }
+  | {
+      readonly type: 'ready'
+      readonly protocol: typeof protocol
+      readonly kernel: string
+      readonly flags: readonly string[]
+      readonly maxWrite: number
+      readonly dirtyLimit: string
+    }
   /** It could not be mounted; the process exits with 1. */
   | { readonly type: 'failed'; readonly error: PlainError }
   /** Somebody unmounted; the process closes the file and exits 0. */

@@ -234,7 +234,10 @@ export class Serving {
 
   /** Ends the connection that a bind in another mount namespace keeps alive: its users get errors, never silence. */
   async #abort(): Promise<void> {
-    this.#logger.warn({ mountpoint: this.#options.mountpoint }, 'unmounted, but a bind elsewhere goes on using the mount: its connection is ended')
+    this.#logger.warn(
+      { mountpoint: this.#options.mountpoint },
+      'unmounted, but a bind elsewhere goes on using the mount: its connection is ended',
+    )
     if (this.#minor !== undefined && abortConnection(this.#minor)) {
       await this.#ended.promise
       return

@@ -94,7 +94,10 @@ test('settling recovers what a killed process had committed, and collects its or
 test('a file has one owner; another opener waits for it, then is told who holds it; a copy is free', () =>
   withFile(async (file, folder) => {
     const first = await Owner.acquire(file, 0)
-    await assert.rejects(Owner.acquire(file, 100), (error) => error instanceof ErrnoError && error.code === 'EBUSY' && error.problem === 'held')
+    await assert.rejects(
+      Owner.acquire(file, 100),
+      (error) => error instanceof ErrnoError && error.code === 'EBUSY' && error.problem === 'held',
+    )
     const copy = join(folder, 'copy')
     copyFileSync(file, copy)
     const other = await Owner.acquire(copy, 0)

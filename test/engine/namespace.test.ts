@@ -163,7 +163,7 @@ test('a listing that goes on after a cookie neither skips nor repeats under remo
     const all = Array.from({ length: 1000 }, (_, i) => `n${String(i)}`)
     for (const name of all) makeFile(volume, volume.root, name)
     const seen: string[] = []
-    for (let cookie = 0, more = true; more; ) {
+    for (let cookie = 0, more = true; more;) {
       more = false
       volume.list(volume.root, cookie, (dentry) => {
         seen.push(dentry.name.toString())

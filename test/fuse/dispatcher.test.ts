@@ -74,7 +74,7 @@ describe('replies', () => {
       const { payload } = send(dispatcher, opcodes.READDIR, readIn(cookie, 200)) ?? assert.fail('not answered')
       if (payload.length === 0) break
       assert.ok(payload.length <= 200)
-      for (let at = 0; at < payload.length; ) {
+      for (let at = 0; at < payload.length;) {
         const namelen = payload.readUInt32LE(at + 16)
         names.push(payload.toString('latin1', at + 24, at + 24 + namelen))
         cookie = payload.readBigUInt64LE(at + 8)
@@ -93,7 +93,10 @@ describe('replies', () => {
     assert.equal(payload.length, size)
     assert.equal(payload.readUInt32LE(0), 0, 'nodeid of .')
     assert.equal(payload.readUInt32LE(2 * alignRecord(entryOut.size + 26)), 2, 'nodeid of the first file')
-    assert.deepEqual([...fs.nodes.values()].map(({ nlookup }) => nlookup), [0, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1])
+    assert.deepEqual(
+      [...fs.nodes.values()].map(({ nlookup }) => nlookup),
+      [0, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1],
+    )
   })
 
   it('SETATTR takes times before 1970 and NOW, and only the fields that are valid', () => {
@@ -153,7 +156,11 @@ describe('bad requests', () => {
       throw new TypeError('a fault on purpose')
     }
     const logged: object[] = []
-    const logger = { ...makeLogger('test', 'silent'), isLevelEnabled: () => false, error: (facts: object) => void logged.push(facts) } as unknown as Logger
+    const logger = {
+      ...makeLogger('test', 'silent'),
+      isLevelEnabled: () => false,
+      error: (facts: object) => void logged.push(facts),
+    } as unknown as Logger
     const reply = send(new Dispatcher(fs, { logger }), opcodes.STATFS, Buffer.alloc(0), { unique: 0x8000_0000_0000_000an })
     assert.equal(reply?.error, -5)
     assert.partialDeepStrictEqual(logged, [{ operation: 'STATFS', unique: '10*' }])
@@ -169,13 +176,24 @@ describe('bad requests', () => {
 
   it('the trace is readable and costs nothing when off', () => {
     const lines: string[] = []
-    const logger = { isLevelEnabled: () => true, trace: (line: string) => void lines.push(line), error: () => undefined } as unknown as Logger
+    const logger = {
+      isLevelEnabled: () => true,
+      trace: (line: string) => void lines.push(line),
+      error: () => undefined,
+    } as unknown as Logger
     const dispatcher = new Dispatcher(new MemoryFilesystem(), { logger })
     send(dispatcher, opcodes.CREATE, create('a'))
     send(dispatcher, opcodes.LOOKUP, text('a'), { unique: 2n ** 63n + 9n })
     send(dispatcher, opcodes.RMDIR, text('b'))
     send(dispatcher, opcodes.FORGET, u64(1n), { nodeid: 2 })
-    const expected = ['rx 7: CREATE n1 "a"', 'tx 7: OK n2 fh1', 'rx 9*: LOOKUP n1 "a"', 'tx 9*: OK n2', 'rx 7: RMDIR n1 "b"', 'tx 7: ENOENT']
+    const expected = [
+      'rx 7: CREATE n1 "a"',
+      'tx 7: OK n2 fh1',
+      'rx 9*: LOOKUP n1 "a"',
+      'tx 9*: OK n2',
+      'rx 7: RMDIR n1 "b"',
+      'tx 7: ENOENT',
+    ]
     assert.deepEqual(lines, [...expected, 'rx 7: FORGET n2', 'tx 7: none'])
   })
 })

@@ -33,7 +33,8 @@ function fieldsOf(body: string, structs: Map<string, HeaderField[]>): HeaderFiel
   const fields: HeaderField[] = []
   let offset = 0
   for (const [, nested, type = '', name = '', count] of body.matchAll(/(?:struct fuse_(\w+)|(\w+))\s+(\w+)(?:\[(\d*)\])?;/g)) {
-    const size = nested === undefined ? (typeSizes[type] ?? Number.NaN) * (count === undefined ? 1 : Number(count)) : sizeOf(nested, structs)
+    const size =
+      nested === undefined ? (typeSizes[type] ?? Number.NaN) * (count === undefined ? 1 : Number(count)) : sizeOf(nested, structs)
     fields.push({ name, offset, size })
     offset += size
   }

@@ -161,7 +161,10 @@ export class MemoryFilesystem implements Filesystem {
 
   readdir(nodeid: Nodeid, cookie: number, visit: (entry: DirectoryEntry) => boolean): void {
     const directory = this.#directory(nodeid)
-    const dots = [{ name: '.', cookie: 1, ino: nodeid as number }, { name: '..', cookie: 2, ino: directory.parent }]
+    const dots = [
+      { name: '.', cookie: 1, ino: nodeid as number },
+      { name: '..', cookie: 2, ino: directory.parent },
+    ]
     const children = [...directory.children].map(([name, child]) => ({ name, ...child }))
     for (const entry of [...dots, ...children]) {
       if (entry.cookie <= cookie) continue

@@ -19,13 +19,23 @@ const isAtLeast = (major: number, minor: number): boolean => linuxMajor > major 
 describe('session', { skip: noMount, concurrency: true }, () => {
   it('negotiates all that it wants on this kernel', { skip: isAtLeast(6, 9) ? false : 'resend needs Linux 6.9' }, () =>
     withMount(async ({ negotiated }) => {
-      const expected = ['ASYNC_READ', 'ATOMIC_O_TRUNC', 'EXPORT_SUPPORT', 'BIG_WRITES', 'DO_READDIRPLUS', 'READDIRPLUS_AUTO', 'ASYNC_DIO', 'WRITEBACK_CACHE']
+      const expected = [
+        'ASYNC_READ',
+        'ATOMIC_O_TRUNC',
+        'EXPORT_SUPPORT',
+        'BIG_WRITES',
+        'DO_READDIRPLUS',
+        'READDIRPLUS_AUTO',
+        'ASYNC_DIO',
+        'WRITEBACK_CACHE',
+      ]
       const more = ['PARALLEL_DIROPS', 'MAX_PAGES', 'CACHE_SYMLINKS', 'NO_OPENDIR_SUPPORT', 'HANDLE_KILLPRIV_V2', 'INIT_EXT', 'HAS_RESEND']
       assert.deepEqual(negotiated.flags, [...expected, ...more])
       assert.deepEqual({ maxWrite: negotiated.maxWrite, hasResend: negotiated.hasResend }, { maxWrite: 1048576, hasResend: true })
       assert.match(negotiated.kernel, /^7\.\d+$/)
       if (isAtLeast(6, 18)) assert.ok(Number(negotiated.kernel.slice(2)) >= 45)
-    }))
+    }),
+  )
 
   it('writes and reads content, also past a truncation', () =>
     withMount(async ({ mountpoint }) => {
@@ -114,7 +124,10 @@ describe('session', { skip: noMount, concurrency: true }, () => {
   it('tells the size of the volume', () =>
     withMount(async ({ mountpoint }) => {
       const { bsize, blocks, bavail, files, ffree } = await fs.statfs(mountpoint)
-      assert.deepEqual({ bsize, blocks, bavail, files, ffree }, { bsize: 4096, blocks: 1_000_000, bavail: 500_000, files: 10_000, ffree: 9_000 })
+      assert.deepEqual(
+        { bsize, blocks, bavail, files, ffree },
+        { bsize: 4096, blocks: 1_000_000, bavail: 500_000, files: 10_000, ffree: 9_000 },
+      )
     }))
 
   it('is asked once for what the kernel may cache', () =>

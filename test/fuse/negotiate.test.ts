@@ -22,9 +22,21 @@ describe('negotiate', () => {
     const asked = (Object.keys(initBits) as InitFlag[]).filter((flag) => isSet(answer, flag))
     assert.deepEqual(asked, negotiated?.flags)
     const expected = ['ASYNC_READ', 'ATOMIC_O_TRUNC', 'EXPORT_SUPPORT', 'BIG_WRITES', 'DO_READDIRPLUS', 'READDIRPLUS_AUTO', 'ASYNC_DIO']
-    const more = ['WRITEBACK_CACHE', 'PARALLEL_DIROPS', 'MAX_PAGES', 'CACHE_SYMLINKS', 'NO_OPENDIR_SUPPORT', 'HANDLE_KILLPRIV_V2', 'INIT_EXT', 'HAS_RESEND']
+    const more = [
+      'WRITEBACK_CACHE',
+      'PARALLEL_DIROPS',
+      'MAX_PAGES',
+      'CACHE_SYMLINKS',
+      'NO_OPENDIR_SUPPORT',
+      'HANDLE_KILLPRIV_V2',
+      'INIT_EXT',
+      'HAS_RESEND',
+    ]
     assert.deepEqual(asked, [...expected, ...more])
-    assert.deepEqual({ maxWrite: answer.maxWrite, maxPages: answer.maxPages, timeGran: answer.timeGran }, { maxWrite: 1048576, maxPages: 256, timeGran: 1 })
+    assert.deepEqual(
+      { maxWrite: answer.maxWrite, maxPages: answer.maxPages, timeGran: answer.timeGran },
+      { maxWrite: 1048576, maxPages: 256, timeGran: 1 },
+    )
   })
 
   it('asks for nothing that was not offered', () => {
@@ -40,7 +52,10 @@ describe('negotiate', () => {
   })
 
   it('refuses protocols older than its structs', () => {
-    for (const version of [{ major: 6, minor: 99 }, { major: 7, minor: 22 }]) {
+    for (const version of [
+      { major: 6, minor: 99 },
+      { major: 7, minor: 22 },
+    ]) {
       assert.throws(() => negotiate({ ...everything, ...version }), { code: 'EPROTO' })
     }
   })
@@ -57,6 +72,9 @@ describe('negotiate', () => {
     assert.equal(reply?.payload.length, initOut.size)
     assert.equal(reply.payload.readUInt32LE(32), 1 << (initBits.HAS_RESEND - 32))
     send(dispatcher, opcodes.INIT, long.subarray(0, 16))
-    assert.deepEqual(seen.map(({ hasResend }) => hasResend), [true, false])
+    assert.deepEqual(
+      seen.map(({ hasResend }) => hasResend),
+      [true, false],
+    )
   })
 })

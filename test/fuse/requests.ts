@@ -13,7 +13,12 @@ export interface Reply {
 }
 
 /** Sends one request to `dispatcher`: `body` follows the header. undefined: not answered. */
-export function send(dispatcher: Dispatcher, opcode: number, body: Buffer = Buffer.alloc(0), { nodeid = 1, unique = 7n, len = -1 } = {}): Reply | undefined {
+export function send(
+  dispatcher: Dispatcher,
+  opcode: number,
+  body: Buffer = Buffer.alloc(0),
+  { nodeid = 1, unique = 7n, len = -1 } = {},
+): Reply | undefined {
   const { buffer, view } = dispatcher.request
   const length = inHeader.size + body.length
   inHeader.encode(view, 0, { len: len < 0 ? length : len, opcode, nodeid, uid: 0, gid: 0, pid: 1, totalExtlen: 0, padding: 0 })

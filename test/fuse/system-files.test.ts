@@ -78,7 +78,10 @@ describe('dirty limit', () => {
     const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'])
     const sentence = setDirtyLimit({ ...mount, bdiRoot, memoryLimit: undefined, readAheadKb: 512 })
     assert.equal(sentence, 'dirty limit set to 20 % of the dirty threshold; read-ahead set to 512 KiB')
-    assert.deepEqual(['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'].map((name) => valueOf(bdiRoot, name)), ['20', '', '1', '512'])
+    assert.deepEqual(
+      ['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'].map((name) => valueOf(bdiRoot, name)),
+      ['20', '', '1', '512'],
+    )
   })
 
   it('is a quarter of the memory limit, divided by the mounts', () => {
@@ -95,6 +98,9 @@ describe('dirty limit', () => {
   })
 
   it('says why nothing was set, and does not throw', () => {
-    assert.match(setDirtyLimit({ ...mount, bdiRoot: join(folder, 'absent'), memoryLimit: undefined }), /^dirty limit left at the kernel's default: ENOENT/)
+    assert.match(
+      setDirtyLimit({ ...mount, bdiRoot: join(folder, 'absent'), memoryLimit: undefined }),
+      /^dirty limit left at the kernel's default: ENOENT/,
+    )
   })
 })

@@ -29,14 +29,20 @@ describe('structs', { skip }, () => {
   for (const ours of ourStructs.filter(({ name }) => special[name] === undefined)) {
     it(`${ours.name} has the fields, offsets and size of the header`, () => {
       const expected = theirs.get(ours.name)?.map(({ name, offset, size }) => ({ name: camelCase(name), offset, size }))
-      assert.deepEqual(ours.fields.map(({ name, offset, size }) => ({ name, offset, size })), expected)
+      assert.deepEqual(
+        ours.fields.map(({ name, offset, size }) => ({ name, offset, size })),
+        expected,
+      )
     })
   }
 
   it('init_in is init_in_ext after its first 16 bytes', () => {
     const expected = theirs.get('init_in')?.map(({ name, offset, size }) => ({ name: camelCase(name), offset, size }))
     const second = wire.initInExt.fields.map((field) => ({ ...field, offset: field.offset + wire.initIn.size }))
-    assert.deepEqual([...wire.initIn.fields, ...second].map(({ name, offset, size }) => ({ name, offset, size })), expected)
+    assert.deepEqual(
+      [...wire.initIn.fields, ...second].map(({ name, offset, size }) => ({ name, offset, size })),
+      expected,
+    )
   })
 
   it('setxattr_in has the compat size', () => {
@@ -73,7 +79,10 @@ describe('constants', { skip }, () => {
     const enums = [...header.matchAll(/enum fuse_(opcode|notify_code) \{([^}]*)\}/g)]
     const names = enums.flatMap(([, , body = '']) => [...body.matchAll(/FUSE_(\w+)\s*=/g)].map(([, name = '']) => name))
     const known = [...Object.keys(constants.opcodes), ...Object.keys(constants.notifyCodes).map((name) => `NOTIFY_${name}`)]
-    assert.deepEqual(names.filter((name) => !known.includes(name) && name !== 'INIT_BSWAP_RESERVED'), [])
+    assert.deepEqual(
+      names.filter((name) => !known.includes(name) && name !== 'INIT_BSWAP_RESERVED'),
+      [],
+    )
   })
 
   it('the root, the kill bit and the read buffer agree', () => {
@@ -84,7 +93,8 @@ describe('constants', { skip }, () => {
 
   function agree(name: string, value: bigint): void {
     const expected = theirs.get(name)
-    if (expected === undefined) assert.match(constants.newerConstants[name] ?? '', /^\d+\.\d+$/, `${name}: neither in the header nor listed as newer`)
+    if (expected === undefined)
+      assert.match(constants.newerConstants[name] ?? '', /^\d+\.\d+$/, `${name}: neither in the header nor listed as newer`)
     else assert.equal(value, expected, name)
   }
 })
@@ -106,7 +116,11 @@ describe('encoding', () => {
   })
 
   it('a time before 1970 is two’s complement and comes back', () => {
-    const shape = struct('time', [['sec', 'i64'], ['nsec', 'u32'], ['rest', 'pad4']])
+    const shape = struct('time', [
+      ['sec', 'i64'],
+      ['nsec', 'u32'],
+      ['rest', 'pad4'],
+    ])
     assert.equal(hexOf(shape, { sec: -1, nsec: 999_999_999 }), 'ffffffffffffffff' + 'ffc99a3b' + '00000000')
     for (const sec of [-1, 0, -(2 ** 40) - 7, 2 ** 40 + 7]) {
       const view = new DataView(new ArrayBuffer(shape.size))
@@ -120,6 +134,9 @@ describe('encoding', () => {
     view.setBigUint64(8, 2n ** 53n - 1n, true)
     assert.equal(wire.readIn.decode(view, 0).offset, Number.MAX_SAFE_INTEGER)
     view.setBigUint64(8, 2n ** 53n, true)
-    assert.throws(() => wire.readIn.decode(view, 0), (error) => error instanceof ErrnoError && error.code === 'EFBIG')
+    assert.throws(
+      () => wire.readIn.decode(view, 0),
+      (error) => error instanceof ErrnoError && error.code === 'EFBIG',
+    )
   })
 })

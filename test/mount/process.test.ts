@@ -57,9 +57,13 @@ test('an unlinked file that is open goes on working, and leaves nothing behind',
 
 test('open handles make unmount EBUSY with their count; force ends them with an error for their holder', () =>
   withMount(async (mount) => {
-    const holder = spawn('bash', ['-c', 'exec 3>"$1/held"; echo first >&3; echo open; read; truncate -s 0 /proc/self/fd/3', 'bash', mount.mountpoint], {
-      stdio: ['pipe', 'pipe', 'pipe'],
-    })
+    const holder = spawn(
+      'bash',
+      ['-c', 'exec 3>"$1/held"; echo first >&3; echo open; read; truncate -s 0 /proc/self/fd/3', 'bash', mount.mountpoint],
+      {
+        stdio: ['pipe', 'pipe', 'pipe'],
+      },
+    )
     await once(holder.stdout, 'data')
     assert.equal((await mount.call('status', {})).handles, 1)
     await assert.rejects(mount.call('unmount', { force: false }), (error) => isBusy(error) && /1 open handle/.test(String(error)))
@@ -75,7 +79,9 @@ test('open handles make unmount EBUSY with their count; force ends them with an 
 
 test('a snapshot holds what an application wrote into a file that is still open', () =>
   withMount(async (mount, folder) => {
-    const writer = spawn('bash', ['-c', 'exec 3>"$1/log"; echo unflushed >&3; echo open; read', 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const writer = spawn('bash', ['-c', 'exec 3>"$1/log"; echo unflushed >&3; echo open; read', 'bash', mount.mountpoint], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
     await once(writer.stdout, 'data')
     const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
     await mount.call('checkpoint', {})
@@ -147,7 +153,9 @@ test('what was acknowledged before a kill -9 is there after recovery', () =>
 test('fsync reaches the disk: strace sees the WAL synced', () =>
   withMount(async (mount, folder) => {
     const trace = join(folder, 'trace')
-    const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.child.pid)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.child.pid)], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     await once(strace.stderr, 'data') // "attached"
     await shell('echo durable > "$1/a"; sync "$1/a"', mount.mountpoint)
     strace.kill('SIGINT')

@@ -110,7 +110,10 @@ export async function mountFile(file: string, mountpoint: string, options: Parti
 }
 
 /** Runs `work` with a new mounted volume; afterwards it is unmounted and its check must be clean. */
-export async function withMount(work: (mount: TestMount, folder: string) => Promise<void>, options: Partial<StartOptions> = {}): Promise<void> {
+export async function withMount(
+  work: (mount: TestMount, folder: string) => Promise<void>,
+  options: Partial<StartOptions> = {},
+): Promise<void> {
   await withFolder(async (folder) => {
     const file = join(folder, 'volume.sqlite')
     const mountpoint = join(folder, 'mount')
@@ -129,7 +132,11 @@ export async function withMount(work: (mount: TestMount, folder: string) => Prom
 
 /** Runs a shell script with `$1`, `$2` … set; returns its standard output. Fails with its complaints when it does. */
 export async function shell(script: string, ...args: string[]): Promise<string> {
-  const child = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: limitMs, killSignal: 'SIGKILL' })
+  const child = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: limitMs,
+    killSignal: 'SIGKILL',
+  })
   const [output, complaints, [code, signal]] = await Promise.all([
     text(child.stdout),
     text(child.stderr),

@@ -41,7 +41,12 @@ test('kill -9 of the FUSE process during cp -a: it is seen, and after a remount 
     // One line for each file after its close returned; the writer stops at the first error.
     const writer = spawn(
       'bash',
-      ['-c', 'i=0; find /usr/share/doc /usr/include -type f | while read -r f; do i=$((i+1)); cp "$f" "$1/$i" 2>/dev/null || exit 0; echo "$i $f"; done', 'bash', mountpoint],
+      [
+        '-c',
+        'i=0; find /usr/share/doc /usr/include -type f | while read -r f; do i=$((i+1)); cp "$f" "$1/$i" 2>/dev/null || exit 0; echo "$i $f"; done',
+        'bash',
+        mountpoint,
+      ],
       { stdio: ['ignore', 'pipe', 'ignore'] },
     )
     let log = ''
@@ -75,7 +80,8 @@ test('five volumes are written at once while each is exported: no writer sees an
       const id = await service.create(`v${String(n)}`)
       const mountpoint = await service.mount(id)
       const stop = join(folder, `stop${String(n)}`)
-      const script = 'cd "$1"; i=0; while [ ! -e "$2" ]; do i=$((i+1)); head -c 20000 /dev/urandom > f$((i % 50)); echo "$i" >> log; mkdir d$i; mv f$((i % 50)) d$i/; done; echo "$i"'
+      const script =
+        'cd "$1"; i=0; while [ ! -e "$2" ]; do i=$((i+1)); head -c 20000 /dev/urandom > f$((i % 50)); echo "$i" >> log; mkdir d$i; mv f$((i % 50)) d$i/; done; echo "$i"'
       const writer = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', mountpoint, stop], { stdio: ['ignore', 'pipe', 'pipe'] })
       const ended = once(writer, 'exit')
       for (let round = 0; round < 4; round++) await exportAndCheck(service.url, id, join(folder, `export${String(n)}.sqlite`))

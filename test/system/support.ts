@@ -126,7 +126,10 @@ export async function withRoots(work: (roots: Roots, folder: string) => Promise<
 }
 
 /** Runs `work` with one service. */
-export async function withService(work: (service: Service, folder: string) => Promise<void>, environment: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function withService(
+  work: (service: Service, folder: string) => Promise<void>,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<void> {
   await withRoots(async (roots, folder) => {
     const service = await Service.start(roots, environment)
     try {
