@@ -6,7 +6,7 @@
  *   which locks the open file description that we go on holding.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, systemCode } from '../base/index.ts'
 
@@ -86,31 +86,23 @@ interface Holder {
   readonly isServing: boolean
 }
 
-/** Who has the file open, as far as /proc shows: a process of another pid namespace does not appear. */
+/** Who has the file open, as far as /proc shows: a process of another pid or mount namespace may not appear. */
 function findHolder(file: string): Holder | undefined {
-  const { dev, ino } = statSync(file)
+  const path = realpathSync(file)
   for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid || !hasOpen(pid, dev, ino)) continue
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid || !hasOpen(pid, path)) continue
     const command = readCommand(pid)
     return { pid: Number(pid), command, isServing: command.startsWith(servingTitle) }
   }
   return undefined
 }
 
-function hasOpen(pid: string, dev: number, ino: number): boolean {
+/** Only reads the links: to stat what they lead to could wait for ever on a mount that nobody serves. */
+function hasOpen(pid: string, path: string): boolean {
   try {
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => isFile(`/proc/${pid}/fd/${fd}`, dev, ino))
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === path)
   } catch {
-    return false // it ended, or is not ours to look at
-  }
-}
-
-function isFile(descriptor: string, dev: number, ino: number): boolean {
-  try {
-    const stats = statSync(descriptor) // follows the link to the open file itself
-    return stats.ino === ino && stats.dev === dev
-  } catch {
-    return false // closed meanwhile
+    return false // it ended or closed one meanwhile, or is not ours to look at
   }
 }
 
