@@ -1,0 +1,34 @@
+/**
+ * The stable words (`code`) of error replies that are more precise than the words of base's errorTable, or that only HTTP knows.
+ * Keeps: with errorTable this is the closed list of docs/api/errors.md (held together by a test).
+ * Leaves: building the reply to problems.ts.
+ */
+
+interface WordRow {
+  readonly status: number
+  readonly meaning: string
+}
+
+export const problemWords = {
+  invalid_json: { status: 400, meaning: 'the body is not JSON' },
+  unknown_field: { status: 400, meaning: 'the body or query has a field that the call does not know' },
+  unauthorized: { status: 401, meaning: 'the bearer token is missing or wrong' },
+  not_mounted: { status: 404, meaning: 'the volume is not mounted' },
+  no_route: { status: 404, meaning: 'there is no such path' },
+  method_not_allowed: { status: 405, meaning: 'the path does not know the method; Allow lists those it knows' },
+  name_taken: { status: 409, meaning: 'another volume has the name' },
+  mounted: { status: 409, meaning: 'the volume is mounted already' },
+  held: { status: 409, meaning: 'another process has the volume file open' },
+  body_too_large: { status: 413, meaning: 'the body is larger than 1 MiB' },
+  unsupported_media_type: { status: 415, meaning: 'the body is not application/json' },
+  range_not_satisfiable: { status: 416, meaning: 'the range begins past the end of the export' },
+  internal: { status: 500, meaning: 'a fault of litevol itself; the log has more' },
+  store_damaged: { status: 500, meaning: 'the store of volume records is damaged' },
+  volume_missing: { status: 500, meaning: 'the volume has a record, but its file is not there' },
+  not_ready: { status: 503, meaning: 'the mount was not ready in time; everything is undone' },
+  unmount_failed: { status: 503, meaning: 'the FUSE process had to be killed; what was not synced may be missing' },
+  too_many_exports: { status: 503, meaning: 'too many snapshots of the volume are being read' },
+  stopping: { status: 503, meaning: 'the manager is stopping' },
+} as const satisfies Record<string, WordRow>
+
+export type ProblemWord = keyof typeof problemWords

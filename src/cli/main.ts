@@ -1,0 +1,86 @@
+/**
+ * The command `litevol`: its commands and options, and the exit codes of what goes wrong.
+ * Keeps: bad usage is one line and exit 2; any other error one line and exit 1. Modules of a command are loaded when it runs.
+ * Leaves: what a command does to its own file.
+ */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, Option } from 'commander'
+import { ErrnoError, messageOf } from '../base/index.ts'
+import { ConfigError, settingNames, settings, type SettingName } from '../config.ts'
+import { exitCodes } from './exit-codes.ts'
+
+const program = new Command('litevol')
+  .description('A volume manager for containers: every volume is a complete filesystem in one SQLite file.')
+  .version(readVersion())
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => { write(text.replace(/^error: /, 'litevol: ')) } }) // prettier-ignore
+
+addServe(program)
+
+program
+  .command('mount')
+  .description('mount one volume file and serve it until it is unmounted or gets SIGTERM')
+  .argument('<file>', 'volume file')
+  .argument('<mountpoint>', 'existing directory')
+  .option('--create', 'make the volume file first')
+  .option('--read-only', 'refuse every change')
+  .addOption(new Option('--log-level <level>', settings.logLevel.meaning).env(settings.logLevel.env).default('warn'))
+  .action(async (file: string, mountpoint: string, { create = false, readOnly = false, logLevel }: MountFlags) => {
+    const { mountFile } = await import('./mount.ts')
+    process.exitCode = await mountFile(file, mountpoint, { create, readOnly, logLevel: parseLevel(logLevel) })
+  })
+
+interface MountFlags {
+  readonly create?: boolean
+  readonly readOnly?: boolean
+  readonly logLevel: string
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = report(error)
+}
+
+/** One flag for each row of the table of settings. */
+function addServe(parent: Command): void {
+  const serve = parent.command('serve').description('run the manager: the HTTP service that provisions, mounts and exports volumes')
+  for (const name of settingNames) {
+    const { flag, env, meaning, default: fallback, ...rest } = settings[name]
+    const value = 'isSwitch' in rest ? '' : ` <${name}>`
+    serve.option(flag + value, `${meaning} (${env}${fallback === '' ? '' : `, default ${fallback}`})`)
+  }
+  serve.action(async (flags: Readonly<Record<string, string | boolean>>) => {
+    const { serveUntilSignal } = await import('./serve.ts')
+    await serveUntilSignal(textsOf(flags))
+  })
+}
+
+/** Commander names a flag's value after the flag in camelCase; the table has its own names. */
+function textsOf(flags: Readonly<Record<string, string | boolean>>): Partial<Record<SettingName, string>> {
+  const texts: Partial<Record<SettingName, string>> = {}
+  for (const name of settingNames) {
+    const value = flags[new Option(settings[name].flag).attributeName()]
+    if (value !== undefined) texts[name] = value === true ? '1' : String(value)
+  }
+  return texts
+}
+
+function parseLevel(text: string) {
+  const level = settings.logLevel.parse(text)
+  if (level === undefined) throw new ConfigError(`${settings.logLevel.flag}: '${text}' is wrong, must be ${settings.logLevel.allowed}`)
+  return level
+}
+
+/** Commander has printed its own errors, help and version. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+  const hint = error instanceof ErrnoError && error.hint !== undefined ? ` (${error.hint})` : ''
+  process.stderr.write(`litevol: ${messageOf(error)}${hint}\n`)
+  return error instanceof ConfigError ? exitCodes.usage : exitCodes.failed
+}
+
+function readVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  return typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : 'unknown'
+}

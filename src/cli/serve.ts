@@ -1,0 +1,36 @@
+/**
+ * `litevol serve`: runs the service until SIGTERM or SIGINT.
+ * Keeps: one line on standard output says where it listens; a stop ends with exit 0, a second signal changes nothing.
+ * Leaves: the service to main.ts.
+ */
+import { makeLogger, messageOf, type Logger } from '../base/index.ts'
+import { readConfig, type SettingName } from '../config.ts'
+import { formatChecks, startServer, type Server } from '../main.ts'
+import { exitCodes } from './exit-codes.ts'
+
+/** Starts, listens, and ends the process when a signal comes. `flags` are texts by setting name. Throws ConfigError, PreflightError. */
+export async function serveUntilSignal(flags: Readonly<Partial<Record<SettingName, string>>>): Promise<void> {
+  const config = readConfig(process.env, flags)
+  const log = makeLogger('litevol', config.logLevel)
+  const signalled = Promise.withResolvers<NodeJS.Signals>()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, signalled.resolve)
+  const server = await startServer(config, log, (checks) => {
+    if (process.stderr.isTTY) process.stderr.write(formatChecks(checks))
+    else for (const check of checks) log[levels[check.verdict]]({ check }, `preflight: ${check.name}: ${check.reason}`)
+  })
+  process.stdout.write(`litevol: listening on ${server.address}\n`)
+  await stop(server, await signalled.promise, log)
+}
+
+const levels = { ok: 'info', warn: 'warn', fail: 'fatal' } as const
+
+async function stop(server: Server, signal: NodeJS.Signals, log: Logger): Promise<never> {
+  log.info({ signal }, 'stopping')
+  try {
+    await server.close()
+  } catch (error) {
+    log.fatal({ err: error }, `could not stop in order: ${messageOf(error)}`)
+    process.exit(exitCodes.failed)
+  }
+  process.exit(exitCodes.ok)
+}

@@ -1,0 +1,188 @@
+/**
+ * The exports of one volume: which snapshot serves which request, and how long each is held.
+ * Keeps: a request that does not go on with an earlier one sees everything written before it; one that does gets the same bytes,
+ *   or is told that it cannot; no more than `maxLeases` snapshots are held.
+ * Leaves: HTTP's headers to api/export.ts, getting a snapshot to volume.ts.
+ */
+import type { Readable } from 'node:stream'
+import { ErrnoError, type Logger } from '../base/index.ts'
+import { Lease, type HeldSnapshot } from './lease.ts'
+
+/**
+ * What a request wants. `fresh`: the bytes as they are now. `resume`: part of the bytes named by `tag` (If-Range).
+ * `rest`: everything from `offset` on without saying of which bytes, as `curl -C -` does: it goes on with an earlier download.
+ * `part`: a piece from the middle, without saying of which bytes: of the newest that are held, or of now.
+ */
+export type ExportWish =
+  | { readonly kind: 'fresh' }
+  | { readonly kind: 'resume'; readonly tag: string }
+  | { readonly kind: 'rest'; readonly offset: number }
+  | { readonly kind: 'part' }
+
+/** The bytes that answer a request. Either `stream` or `close` must be called, once. */
+export interface ExportView {
+  /** Names exactly these bytes. */
+  readonly tag: string
+  readonly size: number
+  /** Whether a part may be sent; otherwise the whole must be. */
+  readonly mayBePartial: boolean
+  /** Bytes `start` to `end`, not including `end`. The stream fails rather than to end short. */
+  stream(start: number, end: number): Readable
+  close(): void
+}
+
+/** The most snapshots held for one volume. */
+const maxLeases = 8
+
+/** The most tags that are remembered as sent. */
+const maxSentTags = 1000
+
+export class Exports {
+  readonly #leaseMs: number
+  readonly #log: Logger
+  /** Oldest first. */
+  readonly #leases = new Set<Lease>()
+  /** Tags of all bytes sent so far: a client that goes on without a tag may have begun with any of them. */
+  readonly #sentTags = new Set<string>()
+
+  constructor(leaseMs: number, log: Logger) {
+    this.#leaseMs = leaseMs
+    this.#log = log
+  }
+
+  /** Downloads that run. */
+  get streams(): number {
+    return [...this.#leases].reduce((sum, lease) => sum + lease.streams, 0)
+  }
+
+  get hasLeases(): boolean {
+    return this.#leases.size > 0
+  }
+
+  /** Finds or makes the view for a wish; `acquire` holds a snapshot of now. Throws EAGAIN when too many are held, or what `acquire` throws. */
+  async open(wish: ExportWish, acquire: () => Promise<HeldSnapshot>): Promise<ExportView> {
+    const live = this.#findLive(wish)
+    if (live !== undefined) return this.#view(live, true)
+    const fresh = await this.#acquire(acquire)
+    return this.#view(fresh, this.#isSafe(wish, fresh))
+  }
+
+  /** Snapshots keep the WAL too long: gives up those that nobody reads; when there are none, those that are read too. */
+  async relieve(): Promise<void> {
+    const idle = [...this.#leases].filter((lease) => lease.isIdle)
+    const given = idle.length > 0 ? idle : [...this.#leases]
+    if (given.length > 0) this.#log.warn({ leases: given.length, idle: idle.length > 0 }, 'snapshots given up: they kept the WAL above its limit')
+    await Promise.all(given.map((lease) => this.#end(lease, 'the WAL reached its limit')))
+  }
+
+  /** Gives up snapshots that were wholly delivered and that nobody reads: a checkpoint then gets further. */
+  async endComplete(): Promise<void> {
+    const complete = [...this.#leases].filter((lease) => lease.isComplete)
+    await Promise.all(complete.map((lease) => this.#end(lease, 'a checkpoint was asked for')))
+  }
+
+  /** Ends all: streams break off, snapshots are released. */
+  async endAll(reason: string): Promise<void> {
+    await Promise.all([...this.#leases].map((lease) => this.#end(lease, reason)))
+  }
+
+  /** From now on `release` lets the snapshot of the file go, the only one an unmounted volume has. */
+  handOver(release: () => Promise<void>): void {
+    for (const lease of this.#leases) lease.setRelease(release)
+  }
+
+  #findLive(wish: ExportWish): Lease | undefined {
+    const leases = [...this.#leases]
+    switch (wish.kind) {
+      case 'fresh':
+        return undefined
+      case 'resume':
+        return leases.find((lease) => lease.tag === wish.tag)
+      case 'part':
+        return leases.at(-1)
+      case 'rest': {
+        const cut = leases.filter((lease) => lease.mayResumeAt(wish.offset))
+        if (cut.length === 1) return cut[0]
+        return leases.findLast((lease) => this.#isOnlySent(lease.tag))
+      }
+      default:
+        return wish satisfies never
+    }
+  }
+
+  /** Whether a part of `fresh` is what the client means, or past its end. */
+  #isSafe(wish: ExportWish, fresh: Lease): boolean {
+    switch (wish.kind) {
+      case 'fresh':
+      case 'part':
+        return true
+      case 'resume':
+        return fresh.tag === wish.tag
+      case 'rest':
+        return wish.offset >= fresh.size || this.#sentTags.size === 0 || this.#isOnlySent(fresh.tag)
+      default:
+        return wish satisfies never
+    }
+  }
+
+  #isOnlySent(tag: string): boolean {
+    return this.#sentTags.size === 1 && this.#sentTags.has(tag)
+  }
+
+  async #acquire(acquire: () => Promise<HeldSnapshot>): Promise<Lease> {
+    await this.#makeRoom()
+    const held = await acquire()
+    const same = [...this.#leases].find((lease) => lease.tag === held.bytesTag)
+    if (same !== undefined) {
+      same.pin() // releasing takes a moment, in which the lease must not run out
+      await held.release()
+      same.unpin()
+      return same
+    }
+    const lease = await Lease.open(held, this.#leaseMs, (expired) => void this.#end(expired, 'the lease is over'))
+    this.#leases.add(lease)
+    return lease
+  }
+
+  async #makeRoom(): Promise<void> {
+    if (this.#leases.size < maxLeases) return
+    const idle = [...this.#leases].filter((lease) => lease.isIdle)
+    const victim = idle.find((lease) => lease.isComplete) ?? idle[0]
+    if (victim === undefined) {
+      throw new ErrnoError('EAGAIN', `export: ${String(maxLeases)} snapshots of this volume are being read`, {
+        problem: 'too_many_exports',
+        hint: 'try again when a download is over',
+      })
+    }
+    await this.#end(victim, 'room for a newer one')
+  }
+
+  #view(lease: Lease, mayBePartial: boolean): ExportView {
+    lease.pin()
+    let isOpen = true
+    const close = (): void => {
+      if (isOpen) lease.unpin()
+      isOpen = false
+    }
+    const stream = (start: number, end: number): Readable => {
+      this.#remember(lease.tag)
+      return lease.stream(start, end, close)
+    }
+    return { tag: lease.tag, size: lease.size, mayBePartial, stream, close }
+  }
+
+  #remember(tag: string): void {
+    this.#sentTags.add(tag)
+    const [oldest] = this.#sentTags
+    if (this.#sentTags.size > maxSentTags && oldest !== undefined) this.#sentTags.delete(oldest)
+  }
+
+  async #end(lease: Lease, reason: string): Promise<void> {
+    if (!this.#leases.delete(lease)) return
+    try {
+      await lease.end(reason)
+    } catch (error) {
+      this.#log.warn({ err: error, tag: lease.tag }, 'a snapshot could not be released') // its FUSE process is gone, or is stuck
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * A snapshot as long as somebody may want its bytes: while it is read, and for the lease time after that.
+ * Keeps: its streams are destroyed, and its files closed, before the snapshot is released; a destroyed stream never ends cleanly.
+ * Leaves: which lease serves a request to exports.ts.
+ */
+import type { Readable } from 'node:stream'
+import { ErrnoError } from '../base/index.ts'
+import { SnapshotBytes, type SnapshotExtent } from './snapshot-bytes.ts'
+
+/** A snapshot that somebody holds for us. */
+export interface HeldSnapshot extends SnapshotExtent {
+  /** Names exactly these bytes. */
+  readonly bytesTag: string
+  /** Lets it go: its bytes may change from then on. */
+  readonly release: () => Promise<void>
+}
+
+export class Lease {
+  readonly tag: string
+  readonly #bytes: SnapshotBytes
+  readonly #leaseMs: number
+  readonly #onExpiry: (lease: Lease) => void
+  readonly #streams = new Set<Readable>()
+  /** Ranges whose download broke off: from where to where bytes were handed out. */
+  readonly #cuts: { readonly start: number; readonly end: number }[] = []
+  /** Requests that look at it, with a stream or before one. */
+  #pins = 0
+  #timer: NodeJS.Timeout | undefined
+  #release: () => Promise<void>
+
+  private constructor(held: HeldSnapshot, bytes: SnapshotBytes, leaseMs: number, onExpiry: (lease: Lease) => void) {
+    this.tag = held.bytesTag
+    this.#bytes = bytes
+    this.#leaseMs = leaseMs
+    this.#onExpiry = onExpiry
+    this.#release = held.release
+  }
+
+  /** Opens the bytes of a held snapshot; gives the snapshot back when that fails. `onExpiry` is called when the lease time is over. */
+  static async open(held: HeldSnapshot, leaseMs: number, onExpiry: (lease: Lease) => void): Promise<Lease> {
+    try {
+      return new Lease(held, await SnapshotBytes.open(held), leaseMs, onExpiry)
+    } catch (error) {
+      await held.release()
+      throw error
+    }
+  }
+
+  get size(): number {
+    return this.#bytes.size
+  }
+
+  get isIdle(): boolean {
+    return this.#pins === 0
+  }
+
+  /** Nobody's download of it broke off: nobody needs it to go on. */
+  get isComplete(): boolean {
+    return this.isIdle && this.#cuts.length === 0
+  }
+
+  /** How many downloads run. */
+  get streams(): number {
+    return this.#streams.size
+  }
+
+  /** Whether a download that broke off may want to go on at `offset`. */
+  mayResumeAt(offset: number): boolean {
+    return this.#cuts.some(({ start, end }) => start <= offset && offset <= end)
+  }
+
+  /** Keeps it alive until `unpin`. */
+  pin(): void {
+    this.#pins++
+    clearTimeout(this.#timer)
+  }
+
+  /** The reverse of `pin`; after the last one the lease time runs. */
+  unpin(): void {
+    this.#pins--
+    if (this.#pins > 0) return
+    this.#timer = setTimeout(() => {
+      this.#onExpiry(this)
+    }, this.#leaseMs)
+    this.#timer.unref()
+  }
+
+  /** A stream of bytes `start` to `end`, not including `end`; `onClose` is called when it is over, whole or not. */
+  stream(start: number, end: number, onClose: () => void): Readable {
+    let reached = start
+    const stream = this.#bytes.stream(start, end, (offset) => {
+      reached = offset
+    })
+    this.#streams.add(stream)
+    stream.once('close', () => {
+      this.#streams.delete(stream)
+      if (!stream.readableEnded) this.#cuts.push({ start, end: reached })
+      onClose()
+    })
+    return stream
+  }
+
+  /** From now on somebody else holds the snapshot: the FUSE process that was started meanwhile, not the unmounted file. */
+  setRelease(release: () => Promise<void>): void {
+    this.#release = release
+  }
+
+  /** Breaks the streams off, closes the files, then lets the snapshot go. */
+  async end(reason: string): Promise<void> {
+    clearTimeout(this.#timer)
+    for (const stream of this.#streams) stream.destroy(new ErrnoError('ESTALE', `export: broken off: ${reason}`))
+    await this.#bytes.close()
+    await this.#release()
+  }
+}

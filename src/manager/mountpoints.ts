@@ -1,0 +1,68 @@
+/**
+ * The mountpoints of one manager: an empty directory MOUNT_ROOT/ID per mounted volume.
+ * Keeps: a mountpoint exists only while its volume is mounted; what is not ours (another filesystem, files) is left alone.
+ *   No mountpoint is touched with stat(2): one that nobody serves would hang us.
+ * Leaves: mounting to the FUSE process, sharing of the mount root to mount-root.ts.
+ */
+import { mkdirSync, readdirSync, rmdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ErrnoError, messageOf, systemCode, type Logger } from '../base/index.ts'
+import { findMount, listMounts, unmountFuse } from '../fuse/mount.ts'
+
+/** The type that findmnt shows for our mounts. */
+const fstype = 'fuse.litevol'
+
+/** The most mounts at one mountpoint that are cleared: each is one more crash without a clean-up between. */
+const maxStacked = 16
+
+/** How often rmdir(2) is tried while the kernel lets go of a lazily unmounted directory, and how long between, in ms. */
+const removeAttempts = 20
+const removePauseMs = 25
+
+/** Makes the directory. Throws EBUSY when something is mounted on it. */
+export function makeMountpoint(mountpoint: string): void {
+  const mount = findMount(mountpoint)
+  if (mount !== undefined) throw new ErrnoError('EBUSY', `mountpoint ${mountpoint}: ${mount.fstype} of ${mount.source} is mounted there`)
+  try {
+    mkdirSync(mountpoint, { recursive: true, mode: 0o755 })
+  } catch (cause) {
+    throw new ErrnoError('EIO', `mountpoint ${mountpoint}: cannot be made: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Detaches whatever of ours is still mounted there and removes the directory; a directory with files in it stays. */
+export async function clearMountpoint(mountpoint: string, log: Logger): Promise<void> {
+  for (let i = 0; i < maxStacked && findMount(mountpoint)?.fstype === fstype; i++) await unmountFuse(mountpoint, { lazy: true })
+  await removeDirectory(mountpoint, log)
+}
+
+/** Clears what an earlier manager left below the mount root. Returns how many mounts and directories that were. */
+export async function clearStaleMountpoints(mountRoot: string, log: Logger): Promise<number> {
+  const mounted = new Set(listMounts().filter((mount) => mount.fstype === fstype && mount.mountpoint.startsWith(`${mountRoot}/`)).map((mount) => mount.mountpoint)) // prettier-ignore
+  for (const mountpoint of mounted) await clearMountpoint(mountpoint, log)
+  const left = readdirSync(mountRoot).filter(isVolumeId).map((name) => join(mountRoot, name)) // prettier-ignore
+  for (const mountpoint of left) await removeDirectory(mountpoint, log)
+  return mounted.size + left.length
+}
+
+/** Whether a name is one that we give to volumes. */
+function isVolumeId(name: string): boolean {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(name)
+}
+
+async function removeDirectory(mountpoint: string, log: Logger): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      rmdirSync(mountpoint)
+      return
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return
+      if (systemCode(error) !== 'EBUSY' || attempt === removeAttempts) {
+        log.warn({ err: error, mountpoint }, 'the mountpoint stays')
+        return
+      }
+    }
+    await sleep(removePauseMs)
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * What must hold on this machine before the manager serves: a list of checks, each with a verdict, a reason and a cure.
+ * Keeps: a check never throws: what it cannot find out is a verdict too. Two of them mend what they find (the mount root's sharing,
+ *   stale mounts).
+ * Leaves: showing the list to main.ts and api, ending the process to cli.
+ */
+import { accessSync, constants, closeSync, mkdirSync, readFileSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
+import { release } from 'node:os'
+import { join } from 'node:path'
+import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
+import { openFuseDevice } from '../fuse/mount.ts'
+import { shareMountRoot, type Sharing } from './mount-root.ts'
+import { clearStaleMountpoints } from './mountpoints.ts'
+import type { ManagerOptions } from './options.ts'
+
+export type Verdict = 'ok' | 'warn' | 'fail'
+
+export interface Check {
+  readonly name: string
+  readonly verdict: Verdict
+  /** What was found. */
+  readonly reason: string
+  /** What to do about it; empty when ok. */
+  readonly cure: string
+}
+
+/** What a check found; `ok` without a cure. */
+type Finding = Omit<Check, 'name'>
+
+export interface Preflight {
+  readonly checks: readonly Check[]
+  /** What the manager undoes when it stops. */
+  readonly sharing: Sharing
+}
+
+const leastNodeMajor = 24
+/** Bit of CapEff, linux/capability.h. */
+const CAP_SYS_ADMIN = 21n
+/** The first kernel with FUSE_NOTIFY_RESEND. */
+const resendKernel = [6, 9] as const
+const leastFreeBytes = 64 * 2 ** 20
+const comfortableFreeBytes = 2 ** 30
+
+/**
+ * Runs all checks, in the order in which one is of use to the next. `openStore` opens the store, which takes the lock of the data
+ * root, and returns how many volumes it has: without the lock the mounts found may be those of another manager, and stay.
+ */
+export async function runPreflight(options: ManagerOptions, openStore: () => number, log: Logger): Promise<Preflight> {
+  let sharing: Sharing = 'nothing'
+  let isOurs = false
+  const rows: readonly (readonly [string, () => Finding | Promise<Finding>])[] = [
+    ['node version', checkNode],
+    ['CAP_SYS_ADMIN', checkCapability],
+    ['/dev/fuse', checkDevice],
+    ['kernel', checkKernel],
+    ['data root', () => checkWritable(options.dataRoot)],
+    ['store', () => {
+      const volumes = openStore()
+      isOurs = true
+      return ok(`${String(volumes)} volumes`)
+    }],
+    ['disk space', () => checkSpace(options.dataRoot)],
+    ['mount root', () => {
+      sharing = shareMountRoot(options.mountRoot)
+      return ok(`${options.mountRoot} is shared${sharing === 'nothing' ? '' : ' (made so)'}`)
+    }],
+    ['stale mounts', () => (isOurs ? clearStale(options.mountRoot, log) : ok('left alone'))],
+    ['dirty limit', checkDirtyLimit],
+  ] // prettier-ignore
+  const checks: Check[] = []
+  for (const [name, check] of rows) checks.push({ name, ...(await find(check)) })
+  return { checks, sharing }
+}
+
+/** The worst verdict of a list. */
+export function worstVerdict(checks: readonly Check[]): Verdict {
+  return (['fail', 'warn'] as const).find((verdict) => checks.some((check) => check.verdict === verdict)) ?? 'ok'
+}
+
+/** The list as a table for a terminal: one line a check, a cure below what needs one. */
+export function formatChecks(checks: readonly Check[]): string {
+  const width = Math.max(...checks.map(({ name }) => name.length))
+  const lines = checks.map(({ name, verdict, reason, cure }) => {
+    const indented = cure === '' ? '' : `\n${' '.repeat(width + 8)}${cure}`
+    return `${verdict.padEnd(6)}${name.padEnd(width + 2)}${reason}${indented}`
+  })
+  return `${lines.join('\n')}\n`
+}
+
+async function find(check: () => Finding | Promise<Finding>): Promise<Finding> {
+  try {
+    return await check()
+  } catch (error) {
+    const hint = error instanceof ErrnoError ? error.hint : undefined
+    return { verdict: 'fail', reason: messageOf(error), cure: hint ?? 'see the reason' }
+  }
+}
+
+function ok(reason: string): Finding {
+  return { verdict: 'ok', reason, cure: '' }
+}
+
+function checkNode(): Finding {
+  const major = Number(process.versions.node.split('.')[0])
+  if (major >= leastNodeMajor) return ok(process.version)
+  return { verdict: 'fail', reason: `${process.version} runs this`, cure: `run it with Node ${String(leastNodeMajor)} or later` }
+}
+
+function checkCapability(): Finding {
+  const text = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]
+  const hasIt = ((BigInt(`0x${text ?? '0'}`) >> CAP_SYS_ADMIN) & 1n) === 1n
+  if (hasIt) return ok('may mount')
+  return { verdict: 'fail', reason: 'may not mount', cure: 'run as root; give a container --privileged or --cap-add SYS_ADMIN' }
+}
+
+function checkDevice(): Finding {
+  closeSync(openFuseDevice())
+  return ok('can be opened')
+}
+
+function checkKernel(): Finding {
+  const [major = 0, minor = 0] = release().split('.').map(Number)
+  const hasResend = major > resendKernel[0] || (major === resendKernel[0] && minor >= resendKernel[1])
+  return ok(`${release()}, ${hasResend ? 'can' : 'cannot'} resend requests to a restarted FUSE process`)
+}
+
+function checkWritable(dataRoot: string): Finding {
+  mkdirSync(dataRoot, { recursive: true, mode: 0o700 })
+  const probe = join(dataRoot, `.probe-${String(process.pid)}`)
+  try {
+    writeFileSync(probe, '')
+    unlinkSync(probe)
+  } catch (error) {
+    return { verdict: 'fail', reason: `${dataRoot}: ${messageOf(error)}`, cure: 'make it writable, or name another with LITEVOL_DATA_ROOT' }
+  }
+  return ok(`${dataRoot} is writable`)
+}
+
+function checkSpace(dataRoot: string): Finding {
+  const { bavail, bsize } = statfsSync(dataRoot)
+  const free = bavail * bsize
+  const reason = `${String(Math.floor(free / 2 ** 20))} MiB free for ${dataRoot}`
+  if (free >= comfortableFreeBytes) return ok(reason)
+  return { verdict: free < leastFreeBytes ? 'fail' : 'warn', reason, cure: 'make room, or name another disk with LITEVOL_DATA_ROOT' }
+}
+
+async function clearStale(mountRoot: string, log: Logger): Promise<Finding> {
+  const cleared = await clearStaleMountpoints(mountRoot, log)
+  return ok(cleared === 0 ? 'none' : `${String(cleared)} of an earlier run cleared`)
+}
+
+function checkDirtyLimit(): Finding {
+  try {
+    accessSync('/sys/class/bdi', constants.W_OK)
+    if (!isReadOnly('/sys')) return ok('can be raised')
+  } catch {
+    // told below
+  }
+  return { verdict: 'warn', reason: '/sys is not writable: random writes will be slower', cure: 'give a container --privileged, or a writable /sys' }
+}
+
+function isReadOnly(mountpoint: string): boolean {
+  const line = readFileSync('/proc/self/mounts', 'utf8').split('\n').findLast((one) => one.split(' ')[1] === mountpoint) // prettier-ignore
+  return line?.split(' ')[3]?.split(',').includes('ro') ?? false
+}

@@ -1,0 +1,24 @@
+/**
+ * A volume file that is not mounted: settled, looked at, exported as it lies.
+ * Keeps: it is one whole file before anything is said about it.
+ * Leaves: mounted volumes to volume.ts.
+ */
+import { settleVolumeFile, readVolumeState } from '../engine/index.ts'
+import type { StateReport } from '../mount/messages.ts'
+import type { HeldSnapshot } from './lease.ts'
+import { ownerTimeoutMs } from './options.ts'
+
+/** The unit in which the file is read: any page size that divides SQLite's will do when there are no WAL frames. */
+const unitBytes = 512
+
+/** The state of the settled file. Throws EBUSY when somebody else has it open, ENOENT, EIO. */
+export async function readSettledState(file: string): Promise<StateReport> {
+  await settleVolumeFile(file, { ownerTimeoutMs })
+  return readVolumeState(file)
+}
+
+/** The file as it lies as a snapshot. Nobody holds it: who mounts the file must have the FUSE process hold it. */
+export async function holdFile(file: string): Promise<HeldSnapshot> {
+  const { bytesTag, sizeBytes } = await readSettledState(file)
+  return { file, bytesTag, pageSize: unitBytes, pageCount: sizeBytes / unitBytes, walFrames: 0, release: () => Promise.resolve() }
+}

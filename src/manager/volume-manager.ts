@@ -1,0 +1,195 @@
+/**
+ * All volumes of one data root: their records, files and supervisors. What the API calls.
+ * Keeps: a record, its file and its supervisor appear and vanish together; names are unique.
+ * Leaves: a volume's life to volume.ts, records on the disk to the store, the machine to preflight.ts.
+ */
+import { ErrnoError, messageOf, uuidText, uuidv7, type Logger } from '../base/index.ts'
+import type { VolumeFileOptions } from '../engine/index.ts'
+import type { StateReport } from '../mount/messages.ts'
+import type { ExportView, ExportWish } from './exports.ts'
+import type { ManagerOptions } from './options.ts'
+import type { VolumeRecord, VolumeStore } from './store.ts'
+import { Volume, type MountStatus } from './volume.ts'
+import { VolumeFiles } from './volume-files.ts'
+
+/** What a name may be: usable as a file name, a label and in a shell. */
+export const namePattern = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$'
+
+/** A volume as the list shows it. */
+export interface VolumeSummary extends VolumeRecord {
+  readonly state: Volume['state']
+  readonly mountpoint: string | null
+  readonly hostPath: string | null
+}
+
+export interface VolumeStatus extends MountStatus {
+  readonly hostPath: string | null
+}
+
+/** How to mount; `persist` undefined leaves the record as it is. */
+export interface MountWish {
+  readonly readOnly: boolean
+  readonly persist: boolean | undefined
+}
+
+export class VolumeManager {
+  readonly #store: VolumeStore
+  readonly #files: VolumeFiles
+  readonly #options: ManagerOptions
+  readonly #log: Logger
+  readonly #volumes = new Map<string, Volume>()
+
+  /** Takes over the store, which `close` closes. Settles what a crash left of volume files. */
+  constructor(store: VolumeStore, options: ManagerOptions, log: Logger) {
+    this.#store = store
+    this.#options = options
+    this.#log = log
+    this.#files = new VolumeFiles(options.dataRoot)
+    const names = new Set(store.list().map((record) => record.file))
+    this.#files.tidy((name) => names.has(name), log)
+    for (const record of store.list()) this.#supervise(record)
+  }
+
+  /** Mounts what was to persist. A volume that cannot be mounted is `failed`; the others go on. */
+  async restore(): Promise<void> {
+    const wanted = this.#store.list().filter((record) => record.persist !== null)
+    await Promise.all(wanted.map((record) => this.#restore(record)))
+  }
+
+  list(): VolumeSummary[] {
+    return this.#store.list().map((record) => this.#summarize(record))
+  }
+
+  /** Throws ENOENT. */
+  get(id: string): VolumeSummary {
+    return this.#summarize(this.#record(id))
+  }
+
+  /** Makes a volume; it is on the disk when this returns. Throws EEXIST `name_taken`, EINVAL, ENOSPC. */
+  create(name: string, options: VolumeFileOptions, who: string): VolumeSummary {
+    if (!new RegExp(namePattern).test(name)) throw new ErrnoError('EINVAL', `name: must match ${namePattern}`)
+    if (this.#store.list().some((record) => record.name === name)) throw nameTaken(name)
+    const id = uuidText(uuidv7())
+    const record = { id, name, file: VolumeFiles.nameOf(id), createdAt: new Date().toISOString(), encrypted: false, persist: null }
+    const insert = (): void => {
+      this.#store.transact({ who, action: `create volume ${name}` }, (draft) => {
+        if (draft.findByName(name) !== undefined) throw nameTaken(name)
+        draft.insert(record)
+      })
+    }
+    const rollback = (): void => {
+      this.#store.transact({ who, action: `undo create volume ${name}` }, (draft) => {
+        draft.remove(id)
+      })
+    }
+    this.#files.create(record.file, options, insert, rollback)
+    this.#supervise(record)
+    return this.get(id)
+  }
+
+  /** Deletes a volume with its file, unmounting it first. Throws ENOENT, EBUSY unless `force`. */
+  async delete(id: string, force: boolean, who: string): Promise<void> {
+    const { name, file } = this.#record(id)
+    await this.#volume(id).remove(force, () => {
+      this.#files.remove(file, () => {
+        this.#store.transact({ who, action: `delete volume ${name}` }, (draft) => {
+          draft.remove(id)
+        })
+      })
+    })
+    this.#volumes.delete(id)
+  }
+
+  /** Mounts; returns once the mountpoint serves. Throws ENOENT, EBUSY `mounted`, ETIMEDOUT `not_ready`. */
+  async mount(id: string, { readOnly, persist }: MountWish, who: string): Promise<VolumeSummary> {
+    await this.#volume(id).mount(readOnly)
+    if (persist !== undefined) this.#setPersist(id, persist ? { readOnly } : null, who)
+    return this.get(id)
+  }
+
+  /** Unmounts, and forgets that it was to persist. Throws ENOENT `not_mounted`, EBUSY unless `force`, ETIMEDOUT. */
+  async unmount(id: string, force: boolean, who: string): Promise<void> {
+    await this.#volume(id).unmount(force)
+    this.#setPersist(id, null, who)
+  }
+
+  async status(id: string): Promise<VolumeStatus> {
+    const status = await this.#volume(id).status()
+    return { ...status, hostPath: status.mountpoint === null ? null : this.#hostPath(id) }
+  }
+
+  /** The record with what the last change was. */
+  async stat(id: string): Promise<VolumeSummary & StateReport> {
+    const state = await this.#volume(id).readState()
+    return { ...this.get(id), ...state }
+  }
+
+  checkpoint(id: string): Promise<{ readonly framesCheckpointed: number; readonly framesRemaining: number }> {
+    return this.#volume(id).checkpoint()
+  }
+
+  openExport(id: string, wish: ExportWish): Promise<ExportView> {
+    return this.#volume(id).openExport(wish)
+  }
+
+  /** Ends all volumes within the stop's time limit and closes the store. Nothing may be called any more. */
+  async close(): Promise<void> {
+    const stops = [...this.#volumes.values()].map((volume) => volume.stop(this.#options.stopTimeoutMs))
+    for (const result of await Promise.allSettled(stops)) {
+      if (result.status === 'rejected') this.#log.error({ err: result.reason as unknown }, 'a volume did not stop in order')
+    }
+    this.#store.close()
+  }
+
+  async #restore({ id, persist }: VolumeRecord): Promise<void> {
+    const volume = this.#volume(id)
+    try {
+      await volume.mount(persist?.readOnly ?? false)
+    } catch (error) {
+      this.#log.error({ err: error, volume: id }, 'a volume could not be mounted again')
+      volume.markFailed(messageOf(error))
+    }
+  }
+
+  #setPersist(id: string, persist: VolumeRecord['persist'], who: string): void {
+    const record = this.#record(id)
+    if (record.persist?.readOnly === persist?.readOnly) return
+    this.#store.transact({ who, action: `${persist === null ? 'forget' : 'remember'} the mount of volume ${record.name}` }, (draft) => {
+      draft.update(id, { persist })
+    })
+  }
+
+  #supervise(record: VolumeRecord): void {
+    const countMounts = (): number => [...this.#volumes.values()].filter(({ state }) => state === 'mounted' || state === 'mounting').length
+    this.#volumes.set(record.id, new Volume(record.id, this.#files.path(record.file), this.#options, this.#log, countMounts))
+  }
+
+  #record(id: string): VolumeRecord {
+    const record = this.#store.find(id)
+    if (record === undefined) throw noVolume(id)
+    return record
+  }
+
+  #volume(id: string): Volume {
+    const volume = this.#volumes.get(id)
+    if (volume === undefined) throw noVolume(id)
+    return volume
+  }
+
+  #summarize(record: VolumeRecord): VolumeSummary {
+    const { state, isMounted, mountpoint } = this.#volume(record.id)
+    return { ...record, state, mountpoint: isMounted ? mountpoint : null, hostPath: isMounted ? this.#hostPath(record.id) : null }
+  }
+
+  #hostPath(id: string): string {
+    return `${this.#options.hostMountRoot.replace(/\/$/, '')}/${id}`
+  }
+}
+
+function nameTaken(name: string): ErrnoError {
+  return new ErrnoError('EEXIST', `volume ${name}: the name is taken`, { problem: 'name_taken' })
+}
+
+function noVolume(id: string): ErrnoError {
+  return new ErrnoError('ENOENT', `volume ${id}: there is no such volume`)
+}

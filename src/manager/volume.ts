@@ -1,0 +1,324 @@
+/**
+ * The supervisor of one volume: its FUSE process, its exports, its state.
+ * Keeps: operations run one after another; a change of state is one call of `#enter`, which logs it; streams of exports end
+ *   before their snapshots, snapshots before the file is settled; after each operation the file and the mountpoint fit the state.
+ * Leaves: records to volume-manager.ts, the bytes of an export to exports.ts.
+ */
+import { join } from 'node:path'
+import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
+import { Owner, settleVolumeFile } from '../engine/index.ts'
+import type { StateReport } from '../mount/messages.ts'
+import { Exports, type ExportView, type ExportWish } from './exports.ts'
+import type { HeldSnapshot } from './lease.ts'
+import { MountProcess, describeExit, type Exit } from './mount-process.ts'
+import { clearMountpoint, makeMountpoint } from './mountpoints.ts'
+import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
+import { TaskQueue } from './task-queue.ts'
+import { holdFile, readSettledState } from './volume-file.ts'
+import type { Mounted, VolumeState } from './volume-state.ts'
+
+/** How a volume is or was mounted, as far as its FUSE process tells. */
+export interface MountStatus {
+  readonly state: VolumeState['state']
+  readonly mountpoint: string | null
+  readonly pid: number | null
+  readonly readOnly: boolean | null
+  /** Open handles; null when not mounted, or when the FUSE process is too busy to say. */
+  readonly handles: number | null
+  /** Why it failed; null in other states. */
+  readonly reason: string | null
+}
+
+/** How long the status waits for the count of handles, in ms. */
+const statusTimeoutMs = 2000
+
+export class Volume {
+  readonly id: string
+  readonly file: string
+  readonly mountpoint: string
+  readonly #options: ManagerOptions
+  readonly #log: Logger
+  readonly #queue = new TaskQueue()
+  readonly #exports: Exports
+  readonly #countMounts: () => number
+  #state: VolumeState = { state: 'unmounted' }
+  /** The FUSE process while it starts or serves: a stop kills it when its time is over. */
+  #process: MountProcess | undefined
+  #isStopping = false
+
+  /** `countMounts` says how many volumes are mounted or about to be. */
+  constructor(id: string, file: string, options: ManagerOptions, log: Logger, countMounts: () => number) {
+    this.id = id
+    this.file = file
+    this.mountpoint = join(options.mountRoot, id)
+    this.#options = options
+    this.#log = log.child({ volume: id })
+    this.#exports = new Exports(options.exportLeaseMs, this.#log)
+    this.#countMounts = countMounts
+  }
+
+  get state(): VolumeState['state'] {
+    return this.#state.state
+  }
+
+  get isMounted(): boolean {
+    return this.#state.state === 'mounted'
+  }
+
+  /** Mounts and returns once the mountpoint serves. Throws EBUSY `mounted`; on any other error everything is undone. */
+  mount(readOnly: boolean): Promise<void> {
+    return this.#run(async () => {
+      if (this.#state.state === 'mounted') throw new ErrnoError('EBUSY', `volume ${this.id}: is mounted already`, { problem: 'mounted' })
+      if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
+      this.#enter({ state: 'mounting' })
+      try {
+        const process = await this.#start(readOnly)
+        this.#enter({ state: 'mounted', process, readOnly })
+        void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
+      } catch (error) {
+        await this.#cleanUp('the mount failed')
+        this.#enter({ state: 'unmounted' })
+        throw explainStart(this.id, error)
+      }
+      await this.#handOverSnapshot()
+    })
+  }
+
+  /** A mount at the start of the manager failed: the state says so. */
+  markFailed(reason: string): void {
+    if (this.#state.state === 'unmounted') this.#enter({ state: 'failed', reason })
+  }
+
+  /** Unmounts. Throws ENOENT `not_mounted`, EBUSY with `handles` and `exports` in its context unless `force`, ETIMEDOUT. */
+  unmount(force: boolean): Promise<void> {
+    return this.#run(async () => {
+      if (this.#state.state !== 'mounted') throw new ErrnoError('ENOENT', `volume ${this.id}: is not mounted`, { problem: 'not_mounted' })
+      await this.#unmountNow(this.#state, force, this.#options.unmountTimeoutMs)
+    })
+  }
+
+  /** Ends everything as a stop of the service does: by force, with what has not ended after `timeoutMs` killed. */
+  async stop(timeoutMs: number): Promise<void> {
+    this.#isStopping = true
+    if (this.#state.state === 'mounting') this.#process?.kill()
+    const timer = setTimeout(() => this.#process?.kill(), timeoutMs)
+    try {
+      await this.#queue.run(async () => {
+        if (this.#state.state === 'mounted') await this.#unmountNow(this.#state, true, timeoutMs)
+        await this.#exports.endAll('the manager stops')
+      })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Unmounts if need be, then calls `drop` while nobody has the file. Throws EBUSY unless `force`. */
+  remove(force: boolean, drop: () => void): Promise<void> {
+    return this.#run(async () => {
+      if (this.#state.state === 'mounted') await this.#unmountNow(this.#state, force, this.#options.unmountTimeoutMs)
+      if (!force) this.#assertNotRead(0)
+      await this.#exports.endAll('the volume is deleted')
+      const owner = await acquireIfThere(this.file)
+      try {
+        drop()
+      } finally {
+        owner?.release()
+      }
+      this.#enter({ state: 'deleted' })
+    })
+  }
+
+  /** What the last change was, in the WAL or not. */
+  readState(): Promise<StateReport> {
+    return this.#run(() => {
+      if (this.#state.state !== 'mounted') return readSettledState(this.file)
+      return this.#state.process.call('state', {}, callTimeoutMs)
+    })
+  }
+
+  /** Copies the WAL into the file, as far as exports allow that run or broke off. */
+  checkpoint(): Promise<{ readonly framesCheckpointed: number; readonly framesRemaining: number }> {
+    return this.#run(async () => {
+      await this.#exports.endComplete()
+      if (this.#state.state === 'mounted') return this.#state.process.call('checkpoint', {}, flushTimeoutMs)
+      await settleVolumeFile(this.file, { ownerTimeoutMs })
+      return { framesCheckpointed: 0, framesRemaining: 0 }
+    })
+  }
+
+  /** The bytes that answer a request for an export. */
+  openExport(wish: ExportWish): Promise<ExportView> {
+    return this.#run(() => this.#exports.open(wish, () => this.#acquireSnapshot()))
+  }
+
+  /** The state now, without waiting for what runs. */
+  async status(): Promise<MountStatus> {
+    const now = this.#state
+    const none = { mountpoint: null, pid: null, readOnly: null, handles: null, reason: null }
+    switch (now.state) {
+      case 'unmounted':
+      case 'mounting':
+      case 'deleted':
+        return { ...none, state: now.state }
+      case 'failed':
+        return { ...none, state: 'failed', reason: now.reason }
+      case 'unmounting':
+        return { ...none, state: 'unmounting', pid: now.process.pid }
+      case 'mounted': {
+        const { process, readOnly } = now
+        const counters = await process.call('status', {}, statusTimeoutMs).catch(() => undefined)
+        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid: process.pid, readOnly, handles: counters?.handles ?? null }
+      }
+      default:
+        return now satisfies never
+    }
+  }
+
+  #run<T>(task: () => Promise<T>): Promise<T> {
+    return this.#queue.run(() => {
+      if (this.#state.state === 'deleted') throw new ErrnoError('ENOENT', `volume ${this.id}: there is no such volume`)
+      return task()
+    })
+  }
+
+  #enter(state: VolumeState): void {
+    const reason = state.state === 'failed' ? { reason: state.reason } : {}
+    this.#log[state.state === 'failed' ? 'error' : 'info']({ from: this.#state.state, to: state.state, ...reason }, 'volume state')
+    this.#state = state
+  }
+
+  #start(readOnly: boolean): Promise<MountProcess> {
+    makeMountpoint(this.mountpoint)
+    const { logLevel, exportWalLimit, mountTimeoutMs } = this.#options
+    const options = {
+      file: this.file,
+      source: this.file,
+      mountpoint: this.mountpoint,
+      readOnly,
+      logLevel,
+      holdSnapshot: this.#exports.hasLeases,
+      snapshotWalLimit: exportWalLimit,
+      mounts: this.#countMounts(),
+      ownerTimeoutMs,
+    }
+    return MountProcess.start(options, {
+      timeoutMs: mountTimeoutMs,
+      log: this.#log,
+      onWalLimit: () => void this.#exports.relieve(),
+      onSpawn: (process) => {
+        this.#process = process
+        if (this.#isStopping) process.kill()
+      },
+    })
+  }
+
+  /** The exports of the unmounted file go on: their snapshot is now the one that the FUSE process began with. */
+  async #handOverSnapshot(): Promise<void> {
+    if (this.#state.state !== 'mounted') return
+    const { process } = this.#state
+    const release = async (): Promise<void> => {
+      await process.call('snapshot-release', { snapshot: 0 }, callTimeoutMs)
+    }
+    if (this.#exports.hasLeases) this.#exports.handOver(release)
+    else await release().catch((error: unknown) => { this.#log.debug({ err: error }, 'no first snapshot to release') }) // prettier-ignore
+  }
+
+  async #acquireSnapshot(): Promise<HeldSnapshot> {
+    if (this.#state.state !== 'mounted') return holdFile(this.file)
+    const { process } = this.#state
+    const release = async (snapshot: number): Promise<void> => {
+      await process.call('snapshot-release', { snapshot }, callTimeoutMs)
+    }
+    const report = await process.call('snapshot-acquire', {}, flushTimeoutMs, ({ snapshot }) => void release(snapshot).catch(() => undefined)) // prettier-ignore
+    return { file: this.file, ...report, release: () => release(report.snapshot) }
+  }
+
+  async #unmountNow(mounted: Mounted, force: boolean, timeoutMs: number): Promise<void> {
+    const { process } = mounted
+    if (!force) this.#assertNotRead((await process.call('status', {}, callTimeoutMs)).handles)
+    this.#enter({ state: 'unmounting', process })
+    await this.#exports.endAll('the volume is unmounted')
+    const fault = await process.call('unmount', { force }, timeoutMs).then(() => undefined, (error: unknown) => error) // prettier-ignore
+    if (!force && fault instanceof ErrnoError && (fault.code === 'EBUSY' || fault.code === 'ETIMEDOUT')) {
+      this.#enter(mounted)
+      throw fault.code === 'EBUSY' ? await this.#explainBusy(mounted) : fault
+    }
+    if (fault !== undefined) process.kill()
+    const exit = await waitForExit(process, timeoutMs)
+    await this.#cleanUp('the volume is unmounted')
+    if (exit.code === 0) this.#enter({ state: 'unmounted' }) // in order, even where its reply was lost at its exit
+    else this.#failUnmount(fault, exit)
+  }
+
+  #failUnmount(fault: unknown, exit: Exit): void {
+    const reason = `FUSE process did not unmount in order: ${fault === undefined ? describeExit(exit) : messageOf(fault)}`
+    this.#enter({ state: 'failed', reason })
+    const hint = 'nothing is mounted any more and the file is whole; what applications had not synced may be missing'
+    throw new ErrnoError('ETIMEDOUT', `volume ${this.id}: ${reason}`, { cause: fault, hint, problem: 'unmount_failed' })
+  }
+
+  async #explainBusy({ process }: Mounted): Promise<ErrnoError> {
+    const { handles } = await process.call('status', {}, callTimeoutMs)
+    return busyError(this.id, handles, this.#exports.streams)
+  }
+
+  #assertNotRead(handles: number): void {
+    const { streams } = this.#exports
+    if (handles > 0 || streams > 0) throw busyError(this.id, handles, streams)
+  }
+
+  /** The FUSE process is gone while the volume was mounted: unmounted by somebody else, or dead. */
+  async #afterExit(process: MountProcess, exit: Exit): Promise<void> {
+    if (this.#state.state !== 'mounted' || this.#state.process !== process) return
+    const isClean = exit.wasUnmounted && exit.code === 0
+    await this.#cleanUp(isClean ? 'the volume was unmounted' : 'the FUSE process died')
+    this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
+  }
+
+  /** Nothing serves the volume any more: ends exports, removes the mountpoint, makes the file whole. Logs what fails. */
+  async #cleanUp(reason: string): Promise<void> {
+    this.#process = undefined
+    await this.#exports.endAll(reason)
+    try {
+      await clearMountpoint(this.mountpoint, this.#log)
+      await settleVolumeFile(this.file, { ownerTimeoutMs })
+    } catch (error) {
+      this.#log.error({ err: error }, 'clean-up after a mount failed')
+    }
+  }
+}
+
+async function waitForExit(process: MountProcess, timeoutMs: number): Promise<Exit> {
+  const timer = setTimeout(() => {
+    process.kill()
+  }, timeoutMs)
+  try {
+    return await process.exited
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function busyError(id: string, handles: number, exports: number): ErrnoError {
+  const users = [handles > 0 ? `${String(handles)} open handles` : '', exports > 0 ? `${String(exports)} running exports` : '']
+  const by = users.filter((user) => user !== '').join(' and ')
+  return new ErrnoError('EBUSY', `volume ${id}: is in use${by === '' ? '' : `: ${by}`}`, {
+    context: { handles, exports },
+    hint: 'end what uses it, or say ?force=true',
+  })
+}
+
+async function acquireIfThere(file: string): Promise<Owner | undefined> {
+  try {
+    return await Owner.acquire(file, 0)
+  } catch (error) {
+    if (error instanceof ErrnoError && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** A volume file that is not there is damage, not a wrong request. */
+function explainStart(id: string, error: unknown): unknown {
+  if (!(error instanceof ErrnoError) || error.code !== 'ENOENT') return error
+  return new ErrnoError('EIO', `volume ${id}: ${error.message}`, { cause: error, problem: 'volume_missing', hint: 'put its file back, or delete the volume' })
+}
