@@ -38,11 +38,28 @@ export const settings = {
   driver: choice('LITEVOL_DRIVER', 'direct', drivers, 'FUSE driver'),
   tokenFile: path('LITEVOL_TOKEN_FILE', '', 'file with the bearer token that every request but GET /health must bring'),
   insecure: toggle('LITEVOL_INSECURE', 'listen without a token on an address that others can reach'),
-  exportLeaseSeconds: number('LITEVOL_EXPORT_LEASE', '60', [0, 86_400], 'seconds that a snapshot outlives its last download, so that it can be resumed'),
+  exportLeaseSeconds: number(
+    'LITEVOL_EXPORT_LEASE',
+    '60',
+    [0, 86_400],
+    'seconds that a snapshot outlives its last download, so that it can be resumed',
+  ),
   exportWalLimit: number('LITEVOL_EXPORT_WAL_LIMIT', '1073741824', [1 << 20, 2 ** 50], 'bytes of WAL past which snapshots are given up'),
   mountTimeoutSeconds: number('LITEVOL_MOUNT_TIMEOUT', '10', [0.1, 600], 'seconds in which a mount must be ready', true),
-  unmountTimeoutSeconds: number('LITEVOL_UNMOUNT_TIMEOUT', '30', [0.1, 3600], 'seconds in which an unmount must have written everything', true),
-  stopTimeoutSeconds: number('LITEVOL_STOP_TIMEOUT', '8', [0.1, 600], 'seconds after which a stop kills the FUSE processes that have not ended', true),
+  unmountTimeoutSeconds: number(
+    'LITEVOL_UNMOUNT_TIMEOUT',
+    '30',
+    [0.1, 3600],
+    'seconds in which an unmount must have written everything',
+    true,
+  ),
+  stopTimeoutSeconds: number(
+    'LITEVOL_STOP_TIMEOUT',
+    '8',
+    [0.1, 600],
+    'seconds after which a stop kills the FUSE processes that have not ended',
+    true,
+  ),
 } as const satisfies Record<string, Setting<unknown>>
 
 export type SettingName = keyof typeof settings
@@ -109,7 +126,9 @@ function assertConsistent(config: Config): void {
   }
   const isWithin = (inner: string, outer: string): boolean => `${inner}/`.startsWith(`${outer}/`)
   if (isWithin(config.dataRoot, config.mountRoot) || isWithin(config.mountRoot, config.dataRoot)) {
-    throw new ConfigError(`${mountRoot.env}: '${config.mountRoot}' is wrong, must be apart from ${settings.dataRoot.env} (${config.dataRoot})`)
+    throw new ConfigError(
+      `${mountRoot.env}: '${config.mountRoot}' is wrong, must be apart from ${settings.dataRoot.env} (${config.dataRoot})`,
+    )
   }
 }
 
@@ -136,7 +155,13 @@ function choice<const T extends string>(env: string, fallback: T, choices: reado
   return { env, flag: flagOf(env), default: fallback, meaning, allowed: `one of ${choices.join(', ')}`, parse }
 }
 
-function number(env: string, fallback: string, [least, most]: readonly [number, number], meaning: string, isFraction = false): Setting<number> {
+function number(
+  env: string,
+  fallback: string,
+  [least, most]: readonly [number, number],
+  meaning: string,
+  isFraction = false,
+): Setting<number> {
   const form = isFraction ? /^\d+(\.\d+)?$/ : /^\d+$/
   const parse = (value: string): number | undefined => {
     const result = Number(value)

@@ -34,7 +34,8 @@ export class PreflightError extends Error {
 export async function startServer(config: Config, log: Logger, showChecks: (checks: readonly Check[]) => void): Promise<Server> {
   const token = config.tokenFile === '' ? undefined : readToken(config.tokenFile)
   if (token?.isExposed === true) log.warn({ file: config.tokenFile }, 'the token file can be read by other users: chmod 600 it')
-  if (token === undefined && !isLocal(config)) log.warn({ host: config.host }, 'listening without a token on an address that others can reach')
+  if (token === undefined && !isLocal(config))
+    log.warn({ host: config.host }, 'listening without a token on an address that others can reach')
   const options = optionsOf(config)
   const stores: JsonStore[] = []
   const openStore = (): number => {

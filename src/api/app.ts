@@ -50,7 +50,9 @@ export async function buildApp({ manager, checks, token, log }: AppOptions): Pro
   await app.register(stat, { manager })
   await app.register(exports, { manager })
   await app.register(health, { checks, authorizer, version: packageVersion })
-  app.get('/openapi.yaml', { schema: { hide: true } }, (_request, reply) => reply.type('application/yaml').send(app.swagger({ yaml: true })))
+  app.get('/openapi.yaml', { schema: { hide: true } }, (_request, reply) =>
+    reply.type('application/yaml').send(app.swagger({ yaml: true })),
+  )
   await app.ready()
   return app
 }
@@ -73,7 +75,9 @@ function describeApi() {
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: 'http://127.0.0.1:8080' }],
-    components: { securitySchemes: { token: { type: 'http' as const, scheme: 'bearer', description: 'Needed when LITEVOL_TOKEN_FILE is set' } } },
+    components: {
+      securitySchemes: { token: { type: 'http' as const, scheme: 'bearer', description: 'Needed when LITEVOL_TOKEN_FILE is set' } },
+    },
     security: [{}, { token: [] }],
   }
 }

@@ -22,7 +22,9 @@ interface ExportRequest {
 export const exports: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = (app, { manager }, done) => {
   const file = { content: { [mediaType]: { schema: Type.String({ format: 'binary' }) } } }
   const headers = Type.Object({
-    range: Type.Optional(Type.String({ description: 'One range of bytes; several are answered with the whole', examples: ['bytes=1048576-'] })),
+    range: Type.Optional(
+      Type.String({ description: 'One range of bytes; several are answered with the whole', examples: ['bytes=1048576-'] }),
+    ),
     'if-range': Type.Optional(Type.String({ description: 'ETag of the bytes that the range continues' })),
     'if-none-match': Type.Optional(Type.String()),
   })
@@ -36,7 +38,13 @@ export const exports: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     503: problem('too_many_exports, or the FUSE process does not answer'),
   }
   const handler = (request: FastifyRequest<ExportRequest>, reply: FastifyReply) => sendExport(manager, request, reply)
-  const get = { operationId: 'exportVolume', summary: 'The volume as one SQLite file, as it is now', params: VolumeParams, headers, response }
+  const get = {
+    operationId: 'exportVolume',
+    summary: 'The volume as one SQLite file, as it is now',
+    params: VolumeParams,
+    headers,
+    response,
+  }
   app.get<ExportRequest>(path, { schema: get, exposeHeadRoute: false }, handler)
   const head = { operationId: 'headExport', summary: 'The headers of an export', params: VolumeParams, headers, response: { 200: { description: 'As GET', type: 'null' }, 304: response[304], 404: { description: 'not_found', type: 'null' } } } // prettier-ignore
   app.head<ExportRequest>(path, { schema: head }, handler)
@@ -82,7 +90,8 @@ function answer(request: FastifyRequest, reply: FastifyReply, view: ExportView, 
     return handleError(new HttpProblem('range_not_satisfiable', `the export has ${String(size)} bytes`), request, reply)
   }
   void reply.header('content-length', slice.end - slice.start)
-  if (range !== undefined) void reply.code(206).header('content-range', `bytes ${String(slice.start)}-${String(slice.end - 1)}/${String(size)}`)
+  if (range !== undefined)
+    void reply.code(206).header('content-range', `bytes ${String(slice.start)}-${String(slice.end - 1)}/${String(size)}`)
   if (request.method === 'HEAD' || reply.raw.destroyed) return closing(view, reply)
   return sendSlice(reply, view, slice)
 }

@@ -11,7 +11,9 @@ const states = ['unmounted', 'mounting', 'mounted', 'unmounting', 'failed', 'del
 const Identity = Type.String({ description: 'Id of the volume, a UUIDv7', examples: ['019430e2-6a40-7c3e-b1f1-0d6f0c9a7b21'] })
 const State = Type.String({ enum: states, description: 'What the supervisor is doing with the volume' })
 const Mountpoint = Type.Union([Type.String(), Type.Null()], { description: 'Where it is mounted, as the manager sees it; null: not', examples: ['/mnt/litevol/019430e2-6a40-7c3e-b1f1-0d6f0c9a7b21'] }) // prettier-ignore
-const HostPath = Type.Union([Type.String(), Type.Null()], { description: 'The mountpoint as the host sees it: what another container binds' })
+const HostPath = Type.Union([Type.String(), Type.Null()], {
+  description: 'The mountpoint as the host sees it: what another container binds',
+})
 const strict = { additionalProperties: false } as const
 const owner = { minimum: 0, maximum: 4_294_967_294 } as const
 
@@ -42,8 +44,12 @@ export const CreateBody = Type.Object(
 export const MountBody = Type.Object(
   {
     read_only: Type.Optional(Type.Boolean({ description: 'Refuse every change; default false' })),
-    persist: Type.Optional(Type.Boolean({ description: 'Mount it again whenever the manager starts, until it is unmounted by a call; default: as before' })),
-    driver: Type.Optional(Type.String({ enum: ['direct', 'fuse-native'], description: 'FUSE driver; fuse-native is not supported yet (501)' })),
+    persist: Type.Optional(
+      Type.Boolean({ description: 'Mount it again whenever the manager starts, until it is unmounted by a call; default: as before' }),
+    ),
+    driver: Type.Optional(
+      Type.String({ enum: ['direct', 'fuse-native'], description: 'FUSE driver; fuse-native is not supported yet (501)' }),
+    ),
   },
   strict,
 )
@@ -121,7 +127,10 @@ export const ProblemReply = Type.Object(
 )
 
 /** The reply of a status that is an error. */
-export function problem(description: string): { readonly description: string; readonly content: Record<string, { readonly schema: typeof ProblemReply }> } {
+export function problem(description: string): {
+  readonly description: string
+  readonly content: Record<string, { readonly schema: typeof ProblemReply }>
+} {
   return { description, content: { 'application/problem+json': { schema: ProblemReply } } }
 }
 

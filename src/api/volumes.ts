@@ -15,7 +15,13 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     operationId: 'createVolume',
     summary: 'Create a volume',
     body: CreateBody,
-    response: { 201: VolumeReply, 400: problem('the body is wrong'), 409: problem('name_taken'), 501: problem('not_supported'), 507: problem('no_space') },
+    response: {
+      201: VolumeReply,
+      400: problem('the body is wrong'),
+      409: problem('name_taken'),
+      501: problem('not_supported'),
+      507: problem('no_space'),
+    },
   }
   app.post('/volumes', { schema: create }, async (request, reply) => {
     const { name, uid = 0, gid = 0, mode = 0o755, encrypted = false, pin } = request.body
@@ -27,7 +33,12 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
   const list = { operationId: 'listVolumes', summary: 'List all volumes with their mount status', response: { 200: VolumeListReply } }
   app.get('/volumes', { schema: list }, () => manager.list().map(describe))
 
-  const get = { operationId: 'getVolume', summary: 'Show one volume', params: VolumeParams, response: { 200: VolumeReply, 404: problem('not_found') } }
+  const get = {
+    operationId: 'getVolume',
+    summary: 'Show one volume',
+    params: VolumeParams,
+    response: { 200: VolumeReply, 404: problem('not_found') },
+  }
   app.get('/volumes/:id', { schema: get }, (request) => describe(manager.get(request.params.id)))
 
   const remove = {
@@ -35,7 +46,11 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     summary: 'Delete a volume and its file, unmounting it first',
     params: VolumeParams,
     querystring: ForceQuery,
-    response: { 204: Type.Null({ description: 'The file is gone and so is the record' }), 404: problem('not_found'), 409: problem('busy, held') },
+    response: {
+      204: Type.Null({ description: 'The file is gone and so is the record' }),
+      404: problem('not_found'),
+      409: problem('busy, held'),
+    },
   }
   app.delete('/volumes/:id', { schema: remove }, async (request, reply) => {
     await manager.delete(request.params.id, isForced(request.query), authorOf(request))

@@ -47,7 +47,10 @@ export async function mountFile(file: string, mountpoint: string, { create, read
 
 function serve(options: StartOptions, mountpoint: string): Promise<number> {
   const { promise, resolve: end, reject } = Promise.withResolvers<number>()
-  const child = fork(program, [JSON.stringify(options)], { execArgv: ['--disable-warning=ExperimentalWarning'], stdio: ['ignore', 2, 2, 'ipc'] })
+  const child = fork(program, [JSON.stringify(options)], {
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    stdio: ['ignore', 2, 2, 'ipc'],
+  })
   let failure: string | undefined
   child.on('message', (message: ProcessMessage) => {
     if (message.type === 'ready') process.stderr.write(`mounted ${options.source} on ${mountpoint}\n`)

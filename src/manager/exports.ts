@@ -71,7 +71,8 @@ export class Exports {
   async relieve(): Promise<void> {
     const idle = [...this.#leases].filter((lease) => lease.isIdle)
     const given = idle.length > 0 ? idle : [...this.#leases]
-    if (given.length > 0) this.#log.warn({ leases: given.length, idle: idle.length > 0 }, 'snapshots given up: they kept the WAL above its limit')
+    if (given.length > 0)
+      this.#log.warn({ leases: given.length, idle: idle.length > 0 }, 'snapshots given up: they kept the WAL above its limit')
     await Promise.all(given.map((lease) => this.#end(lease, 'the WAL reached its limit')))
   }
 

@@ -36,6 +36,7 @@ export class FileLock {
 function lockDescriptor(fd: number, file: string): void {
   const run = spawnSync('flock', ['-xn', '3'], { stdio: ['ignore', 'ignore', 'pipe', fd], encoding: 'utf8' })
   if (run.error !== undefined) throw new ErrnoError('EIO', 'flock(1): cannot be run', { cause: run.error, hint: 'install util-linux' })
-  if (run.status === 1) throw new ErrnoError('EBUSY', `${file}: another manager holds the lock`, { hint: 'stop it, or use another data root' })
+  if (run.status === 1)
+    throw new ErrnoError('EBUSY', `${file}: another manager holds the lock`, { hint: 'stop it, or use another data root' })
   if (run.status !== 0) throw new ErrnoError('EIO', `${file}: cannot be locked: ${run.stderr.trim()}`)
 }

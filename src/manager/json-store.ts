@@ -141,7 +141,10 @@ function describeSyntaxError(content: string, message: string): string {
 function check(file: string, value: unknown): Static<typeof FileSchema> {
   if (Value.Check(FileSchema, value)) return value
   const [first] = Value.Errors(FileSchema, value)
-  throw damaged(file, `${first?.instancePath === '' ? 'top level' : (first?.instancePath ?? 'top level')}: ${first?.message ?? 'wrong form'}`)
+  throw damaged(
+    file,
+    `${first?.instancePath === '' ? 'top level' : (first?.instancePath ?? 'top level')}: ${first?.message ?? 'wrong form'}`,
+  )
 }
 
 function damaged(file: string, place: string): ErrnoError {

@@ -91,6 +91,7 @@ export class Lease {
     const stream = this.#bytes.stream(start, end, (offset) => {
       reached = offset
     })
+    stream.on('error', () => undefined) // its reader gets it too; without a reader it must not end this process
     this.#streams.add(stream)
     stream.once('close', () => {
       this.#streams.delete(stream)

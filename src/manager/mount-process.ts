@@ -40,7 +40,15 @@ interface Waiting {
   readonly reject: (error: ErrnoError) => void
 }
 
-const execaOptions = { ipc: true, serialization: 'json', stdin: 'ignore', buffer: false, reject: false, cleanup: true, extendEnv: false } as const
+const execaOptions = {
+  ipc: true,
+  serialization: 'json',
+  stdin: 'ignore',
+  buffer: false,
+  reject: false,
+  cleanup: true,
+  extendEnv: false,
+} as const
 
 /** How long the messages of a process that has ended are waited for, in ms. */
 const drainTimeoutMs = 1000
@@ -83,7 +91,10 @@ export class MountProcess {
    * Starts a FUSE process and waits until its mountpoint serves.
    * Throws the process's own error when it fails, ETIMEDOUT (`not_ready`) after `timeoutMs`; the process is gone then.
    */
-  static async start(options: Omit<StartOptions, 'protocol'>, { timeoutMs, log, onWalLimit, onSpawn }: StartSettings): Promise<MountProcess> {
+  static async start(
+    options: Omit<StartOptions, 'protocol'>,
+    { timeoutMs, log, onWalLimit, onSpawn }: StartSettings,
+  ): Promise<MountProcess> {
     const { promise, resolve, reject } = Promise.withResolvers<undefined>()
     const started = new MountProcess({ protocol, ...options }, log, (event) => {
       if (event.type === 'wal-limit') onWalLimit()

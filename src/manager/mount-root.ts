@@ -35,7 +35,10 @@ export function holderOf(path: string): MountInfo | undefined {
   const holds = ({ mountpoint }: MountInfo): boolean => mountpoint === '/' || `${path}/`.startsWith(`${mountpoint}/`)
   return listMounts()
     .filter(holds)
-    .reduce<MountInfo | undefined>((best, mount) => (best !== undefined && best.mountpoint.length > mount.mountpoint.length ? best : mount), undefined)
+    .reduce<MountInfo | undefined>(
+      (best, mount) => (best !== undefined && best.mountpoint.length > mount.mountpoint.length ? best : mount),
+      undefined,
+    )
 }
 
 /** Whether mounts below it are passed on. */
@@ -50,7 +53,9 @@ function makeFolder(mountRoot: string): void {
     throw new ErrnoError('EACCES', `mount root ${mountRoot}: cannot be made: ${messageOf(cause)}`, { cause })
   }
   if (realpathSync(mountRoot) !== mountRoot) {
-    throw new ErrnoError('EINVAL', `mount root ${mountRoot}: is ${realpathSync(mountRoot)} behind a symbolic link`, { hint: 'name that one' })
+    throw new ErrnoError('EINVAL', `mount root ${mountRoot}: is ${realpathSync(mountRoot)} behind a symbolic link`, {
+      hint: 'name that one',
+    })
   }
 }
 

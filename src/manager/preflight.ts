@@ -156,7 +156,11 @@ function checkDirtyLimit(): Finding {
   } catch {
     // told below
   }
-  return { verdict: 'warn', reason: '/sys is not writable: random writes will be slower', cure: 'give a container --privileged, or a writable /sys' }
+  return {
+    verdict: 'warn',
+    reason: '/sys is not writable: random writes will be slower',
+    cure: 'give a container --privileged, or a writable /sys',
+  }
 }
 
 function isReadOnly(mountpoint: string): boolean {

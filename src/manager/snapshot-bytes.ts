@@ -81,7 +81,7 @@ export class SnapshotBytes {
   async *#blocks(start: number, end: number, onBlock: (reached: number) => void): AsyncGenerator<Buffer> {
     const { pageSize } = this.#extent
     const lastPage = Math.ceil(end / pageSize)
-    for (let page = Math.floor(start / pageSize); page < lastPage; ) {
+    for (let page = Math.floor(start / pageSize); page < lastPage;) {
       const run = this.#runAt(page, lastPage)
       const block = await this.#read(run)
       const blockStart = page * pageSize
@@ -125,7 +125,12 @@ export class SnapshotBytes {
   }
 }
 
-async function openWal({ file, pageSize, pageCount, walFrames }: SnapshotExtent): Promise<Pick<Files, 'index'> & { readonly wal: FileHandle }> {
+async function openWal({
+  file,
+  pageSize,
+  pageCount,
+  walFrames,
+}: SnapshotExtent): Promise<Pick<Files, 'index'> & { readonly wal: FileHandle }> {
   const wal = await open(`${file}-wal`, 'r')
   try {
     return { wal, index: await readWalIndex(wal, { file: `${file}-wal`, pageSize, pageCount, frames: walFrames }) }

@@ -246,7 +246,8 @@ export class Volume {
     if (fault !== undefined) process.kill()
     const exit = await waitForExit(process, timeoutMs)
     await this.#cleanUp('the volume is unmounted')
-    if (exit.code === 0) this.#enter({ state: 'unmounted' }) // in order, even where its reply was lost at its exit
+    if (exit.code === 0)
+      this.#enter({ state: 'unmounted' }) // in order, even where its reply was lost at its exit
     else this.#failUnmount(fault, exit)
   }
 
@@ -320,5 +321,9 @@ async function acquireIfThere(file: string): Promise<Owner | undefined> {
 /** A volume file that is not there is damage, not a wrong request. */
 function explainStart(id: string, error: unknown): unknown {
   if (!(error instanceof ErrnoError) || error.code !== 'ENOENT') return error
-  return new ErrnoError('EIO', `volume ${id}: ${error.message}`, { cause: error, problem: 'volume_missing', hint: 'put its file back, or delete the volume' })
+  return new ErrnoError('EIO', `volume ${id}: ${error.message}`, {
+    cause: error,
+    problem: 'volume_missing',
+    hint: 'put its file back, or delete the volume',
+  })
 }

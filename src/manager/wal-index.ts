@@ -37,7 +37,12 @@ export async function readWalIndex(wal: FileHandle, range: WalRange): Promise<Ma
   let committedPages = 0
   for (let first = 0; first < range.frames; first += perPiece) {
     const count = Math.min(perPiece, range.frames - first)
-    await readExactly(wal, piece.subarray(0, count * frameBytes), walHeaderBytes + first * frameBytes, `${range.file}: ends within the snapshot`)
+    await readExactly(
+      wal,
+      piece.subarray(0, count * frameBytes),
+      walHeaderBytes + first * frameBytes,
+      `${range.file}: ends within the snapshot`,
+    )
     for (let i = 0; i < count; i++) {
       const at = i * frameBytes
       if (!salts.equals(piece.subarray(at + 8, at + 16))) throw damaged(range.file, `frame ${String(first + i)}: of another generation`)
@@ -51,7 +56,7 @@ export async function readWalIndex(wal: FileHandle, range: WalRange): Promise<Ma
 
 /** Fills `buffer` from `position`. Throws EIO with `fault` when the file ends before. */
 export async function readExactly(handle: FileHandle, buffer: Buffer, position: number, fault: string): Promise<void> {
-  for (let done = 0; done < buffer.length; ) {
+  for (let done = 0; done < buffer.length;) {
     const { bytesRead } = await handle.read(buffer, done, buffer.length - done, position + done)
     if (bytesRead === 0) throw new ErrnoError('EIO', fault)
     done += bytesRead
@@ -62,7 +67,8 @@ async function readSalts(wal: FileHandle, { file, pageSize }: WalRange): Promise
   const header = Buffer.alloc(walHeaderBytes)
   await readExactly(wal, header, 0, `${file}: shorter than its header`)
   if (!magicNumbers.includes(header.readUInt32BE(0))) throw damaged(file, 'has no WAL magic')
-  if (header.readUInt32BE(8) !== pageSize) throw damaged(file, `has pages of ${String(header.readUInt32BE(8))} bytes, not ${String(pageSize)}`)
+  if (header.readUInt32BE(8) !== pageSize)
+    throw damaged(file, `has pages of ${String(header.readUInt32BE(8))} bytes, not ${String(pageSize)}`)
   return header.subarray(16, 24)
 }
 

@@ -110,14 +110,14 @@ export class Service {
   }
 }
 
-/** Runs `work` with roots for services, which it starts itself; afterwards nothing may be mounted below them and each volume's check is clean. */
+/** Runs `work` with roots for services, which it starts itself; afterwards no volume may be mounted below them and each volume's check is clean. */
 export async function withRoots(work: (roots: Roots, folder: string) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
     const roots = { dataRoot: join(folder, 'data'), mountRoot: join(folder, 'mnt') }
     for (const root of Object.values(roots)) mkdirSync(root)
     try {
       await work(roots, folder)
-      assert.equal(await shell('findmnt -rn -o TARGET | grep -F "$1" || true', folder), '')
+      assert.equal(await shell('findmnt -rn -t fuse.litevol -o TARGET | grep -F "$1" || true', folder), '')
       checkAll(roots)
     } finally {
       await shell('findmnt -rn -o TARGET | grep -F "$1" | sort -r | xargs -r -n1 umount -l', folder).catch(() => undefined)
