@@ -25,6 +25,8 @@ export const problemWords = {
   internal: { status: 500, meaning: 'a fault of litevol itself; the log has more' },
   store_damaged: { status: 500, meaning: 'the store of volume records is damaged' },
   volume_missing: { status: 500, meaning: 'the volume has a record, but its file is not there' },
+  not_a_volume: { status: 500, meaning: 'the file of the volume is an SQLite file, but no litevol volume' },
+  newer_format: { status: 500, meaning: 'the file of the volume has a newer format than this litevol knows' },
   not_ready: { status: 503, meaning: 'the mount was not ready in time; everything is undone' },
   unmount_failed: { status: 503, meaning: 'the FUSE process had to be killed; what was not synced may be missing' },
   too_many_exports: { status: 503, meaning: 'too many snapshots of the volume are being read' },

@@ -1,0 +1,63 @@
+/**
+ * A real manager in a temporary data root, with a mount root of its own.
+ * Keeps: afterwards the manager is closed, nothing is mounted below the folder, and the folder is gone.
+ */
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { makeLogger } from '../../src/base/index.ts'
+import { listMounts } from '../../src/fuse/mount.ts'
+import { JsonStore, VolumeManager, type ManagerOptions } from '../../src/manager/index.ts'
+import { withFolder } from '../support.ts'
+
+export const silent = makeLogger('test', 'silent')
+
+export interface ManagerFixture {
+  readonly options: ManagerOptions
+  /** The folder of the volume files. */
+  readonly volumes: string
+  /** Starts a manager; a second one only after the first is closed. */
+  readonly start: () => VolumeManager
+}
+
+/** Time limits that a loaded machine keeps too; leases long enough for every test. */
+const limits = { exportLeaseMs: 60_000, exportWalLimit: 2 ** 30, mountTimeoutMs: 30_000, unmountTimeoutMs: 30_000, stopTimeoutMs: 8000 }
+
+/** Runs `work` with roots in which it starts managers. Those it leaves open are closed. */
+export async function withManagers(work: (fixture: ManagerFixture) => Promise<void>, change: Partial<ManagerOptions> = {}): Promise<void> {
+  await withFolder(async (folder) => {
+    const mountRoot = join(folder, 'mnt')
+    mkdirSync(mountRoot)
+    const options = {
+      dataRoot: join(folder, 'data'),
+      mountRoot,
+      hostMountRoot: '/host/mnt',
+      logLevel: 'warn' as const,
+      ...limits,
+      ...change,
+    }
+    const running = new Set<VolumeManager>()
+    const start = (): VolumeManager => {
+      const manager = new VolumeManager(JsonStore.open(options.dataRoot), options, silent)
+      running.add(manager)
+      return manager
+    }
+    try {
+      await work({ options, volumes: join(options.dataRoot, 'volumes'), start })
+    } finally {
+      for (const manager of running) await manager.close()
+      const left = listMounts().filter(({ mountpoint }) => mountpoint.startsWith(`${folder}/`))
+      for (const { mountpoint } of left.toReversed()) execFileSync('umount', ['-l', '-c', mountpoint])
+      if (left.length > 0) throw new Error(`left mounted: ${left.map(({ mountpoint }) => mountpoint).join(', ')}`)
+    }
+  })
+}
+
+/** Waits until `isDone`; fails after `timeoutMs`. */
+export async function until(what: string, isDone: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  while (!(await isDone())) {
+    if (Date.now() > deadline) throw new Error(`not within ${String(timeoutMs)} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
