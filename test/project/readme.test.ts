@@ -10,7 +10,9 @@ test('README lists every setting with its default and meaning, and no other', ()
   const rows = read('README.md')
     .split('\n')
     .filter((line) => line.startsWith('| `LITEVOL_'))
-  const wanted = Object.values(settings).map(({ env, default: value, meaning }) => `| \`${env}\` | ${value === '' ? '–' : `\`${value}\``} | ${meaning} |`)
+  const wanted = Object.values(settings).map(
+    ({ env, default: value, meaning }) => `| \`${env}\` | ${value === '' ? '–' : `\`${value}\``} | ${meaning} |`,
+  )
   assert.deepEqual(rows, wanted)
 })
 
