@@ -49,9 +49,15 @@ export async function startServer(config: Config, log: Logger, showChecks: (chec
   if (store === undefined || worstVerdict(preflight.checks) === 'fail') {
     store?.close()
     unshare(config, preflight, log)
-    throw new PreflightError('preflight failed: see the checks above and their cures')
+    throw new PreflightError(explain(preflight.checks))
   }
   return serve(config, store, preflight, token?.token, log)
+}
+
+/** The failed checks in one line. */
+function explain(checks: readonly Check[]): string {
+  const failed = checks.filter(({ verdict }) => verdict === 'fail')
+  return `preflight failed: ${failed.map(({ name, reason, cure }) => `${name}: ${reason} (${cure})`).join('; ')}`
 }
 
 async function serve(config: Config, store: JsonStore, preflight: Preflight, token: string | undefined, log: Logger): Promise<Server> {

@@ -1,5 +1,5 @@
 /**
- * `litevol serve`: runs the service until SIGTERM or SIGINT.
+ * `litevol serve`: runs the service until SIGTERM, SIGINT or SIGHUP.
  * Keeps: one line on standard output says where it listens; a stop ends with exit 0, a second signal changes nothing.
  * Leaves: the service to main.ts.
  */
@@ -13,7 +13,7 @@ export async function serveUntilSignal(flags: Readonly<Partial<Record<SettingNam
   const config = readConfig(process.env, flags)
   const log = makeLogger('litevol', config.logLevel)
   const signalled = Promise.withResolvers<NodeJS.Signals>()
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, signalled.resolve)
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, signalled.resolve)
   const server = await startServer(config, log, (checks) => {
     if (process.stderr.isTTY) process.stderr.write(formatChecks(checks))
     else for (const check of checks) log[levels[check.verdict]]({ check }, `preflight: ${check.name}: ${check.reason}`)

@@ -32,6 +32,8 @@ export const storeFileName = 'volumes.json'
 export class JsonStore implements VolumeStore {
   readonly #file: string
   readonly #lock: FileLock
+  /** Without the lock another manager may have the file. */
+  #isOpen = true
   #records: ReadonlyMap<string, VolumeRecord>
 
   private constructor(file: string, lock: FileLock, records: ReadonlyMap<string, VolumeRecord>) {
@@ -62,6 +64,7 @@ export class JsonStore implements VolumeStore {
   }
 
   transact<T>(_action: StoreAction, change: (draft: StoreDraft) => T): T {
+    if (!this.#isOpen) throw new ErrnoError('EAGAIN', `store ${this.#file}: is closed`, { problem: 'stopping' })
     const records = new Map(this.#records)
     const result = change(new Draft(records))
     const volumes = [...records.values()]
@@ -71,6 +74,7 @@ export class JsonStore implements VolumeStore {
   }
 
   close(): void {
+    this.#isOpen = false
     this.#lock.release()
   }
 }

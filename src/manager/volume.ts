@@ -5,6 +5,7 @@
  * Leaves: records to volume-manager.ts, the bytes of an export to exports.ts.
  */
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
 import { Owner, settleVolumeFile } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
@@ -31,6 +32,10 @@ export interface MountStatus {
 
 /** How long the status waits for the count of handles, in ms. */
 const statusTimeoutMs = 2000
+
+/** How long a handle that is open is given to close before an unmount is refused, and the pause between two looks, in ms. */
+const releaseGraceMs = 500
+const releasePauseMs = 10
 
 export class Volume {
   readonly id: string
@@ -235,7 +240,7 @@ export class Volume {
 
   async #unmountNow(mounted: Mounted, force: boolean, timeoutMs: number): Promise<void> {
     const { process } = mounted
-    if (!force) this.#assertNotRead((await process.call('status', {}, callTimeoutMs)).handles)
+    if (!force) this.#assertNotRead(await countHandles(process))
     this.#enter({ state: 'unmounting', process })
     await this.#exports.endAll('the volume is unmounted')
     const fault = await process.call('unmount', { force }, timeoutMs).then(() => undefined, (error: unknown) => error) // prettier-ignore
@@ -286,6 +291,14 @@ export class Volume {
     } catch (error) {
       this.#log.error({ err: error }, 'clean-up after a mount failed')
     }
+  }
+}
+
+/** Open handles. The kernel tells of a close(2) after it has returned: handles are seen to go for a moment before they count. */
+async function countHandles(process: MountProcess): Promise<number> {
+  for (const deadline = Date.now() + releaseGraceMs; ; await sleep(releasePauseMs)) {
+    const { handles } = await process.call('status', {}, callTimeoutMs)
+    if (handles === 0 || Date.now() > deadline) return handles
   }
 }
 

@@ -275,3 +275,31 @@ test('many volumes are mounted and written at once', limit, () =>
     await Promise.all(volumes.map(({ id }) => manager.unmount(id, false, 'test')))
   }),
 )
+
+test('past the WAL limit idle snapshots go first, then downloads break off, and never end short', limit, () =>
+  withManagers(
+    async ({ start }) => {
+      const manager = start()
+      const { id, mountpoint } = await mounted(manager)
+      const churn = (): Promise<string> =>
+        sh('for i in $(seq 40); do head -c 100000 /dev/urandom > "$1/f$i"; sync "$1/f$i"; done', mountpoint)
+      await churn()
+      const idle = await manager.openExport(id, { kind: 'fresh' })
+      idle.close()
+      await churn()
+      const running = await manager.openExport(id, { kind: 'fresh' })
+      const stream = running.stream(0, running.size)
+      await once(stream, 'readable')
+      const broken = once(stream, 'error')
+      for (let round = 0; round < 40 && !stream.destroyed; round++) await churn()
+      await broken
+      assert.ok(!stream.readableEnded)
+      for (const { tag } of [idle, running]) {
+        const view = await manager.openExport(id, { kind: 'resume', tag })
+        assert.equal(view.mayBePartial, false)
+        view.close()
+      }
+    },
+    { exportWalLimit: 2 ** 20 },
+  ),
+)

@@ -1,0 +1,86 @@
+/** The checks before the start, and the sharing of the mount root. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { listMounts } from '../../src/fuse/mount.ts'
+import { holderOf, isShared, shareMountRoot, unshareMountRoot } from '../../src/manager/mount-root.ts'
+import { formatChecks, runPreflight, worstVerdict, type Check } from '../../src/manager/preflight.ts'
+import { ErrnoError } from '../../src/base/index.ts'
+import { assertErrno, withFolder } from '../support.ts'
+import { silent, withManagers } from './support.ts'
+
+const mountsAt = (path: string): number => listMounts().filter(({ mountpoint }) => mountpoint === path).length
+
+test('the mount root is made shared once, and a stop takes away what the start made', () =>
+  withFolder((folder) => {
+    const root = join(folder, 'a/mnt')
+    const sharing = shareMountRoot(root)
+    try {
+      assert.ok(isShared(holderOf(root)))
+      assert.equal(shareMountRoot(root), 'nothing')
+      assert.equal(shareMountRoot(join(root, 'below')), 'nothing')
+      assert.ok(mountsAt(root) <= 1)
+      execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(root, 'below')])
+      unshareMountRoot(root, 'bind') // something is mounted in it
+      assert.ok(isShared(holderOf(root)))
+      execFileSync('umount', [join(root, 'below')])
+    } finally {
+      unshareMountRoot(root, sharing)
+    }
+    assert.equal(mountsAt(root), 0)
+  }))
+
+test('a mount root behind a symbolic link is refused with its real place', () =>
+  withFolder((folder) => {
+    mkdirSync(join(folder, 'real'))
+    symlinkSync('real', join(folder, 'link'))
+    assert.match(assertErrno('EINVAL', () => shareMountRoot(join(folder, 'link'))).message, /real/)
+  }))
+
+test('a healthy machine passes, and leftovers of an earlier run are cleared', () =>
+  withManagers(async ({ options }) => {
+    const id = '01940000-0000-7000-8000-000000000001'
+    mkdirSync(join(options.mountRoot, id))
+    mkdirSync(join(options.mountRoot, 'not-ours'))
+    const { checks, sharing } = await runPreflight(options, () => 3, silent)
+    try {
+      assert.notEqual(worstVerdict(checks), 'fail', formatChecks(checks))
+      assert.deepEqual(checks.map(({ name }) => name), ['node version', 'CAP_SYS_ADMIN', '/dev/fuse', 'kernel', 'data root', 'store', 'disk space', 'mount root', 'stale mounts', 'dirty limit']) // prettier-ignore
+      assert.deepEqual(readdirSync(options.mountRoot), ['not-ours'])
+      assert.deepEqual(readdirSync(options.dataRoot), [])
+    } finally {
+      unshareMountRoot(options.mountRoot, sharing)
+    }
+  }))
+
+test('what fails is a verdict with reason and cure, and a store of another manager leaves its mounts alone', () =>
+  withManagers(async ({ options }) => {
+    const id = '01940000-0000-7000-8000-000000000001'
+    mkdirSync(join(options.mountRoot, id))
+    writeFileSync(options.dataRoot, 'a file, no folder')
+    const refuse = (): number => {
+      throw new ErrnoError('EBUSY', 'held', { hint: 'stop the other' })
+    }
+    const { checks, sharing } = await runPreflight(options, refuse, silent)
+    unshareMountRoot(options.mountRoot, sharing)
+    const failed = checks.filter(({ verdict }) => verdict === 'fail')
+    assert.deepEqual(failed.map(({ name }) => name), ['data root', 'store', 'disk space'].filter((name) => failed.some((check) => check.name === name))) // prettier-ignore
+    assert.partialDeepStrictEqual(
+      failed.find(({ name }) => name === 'store'),
+      { reason: 'held', cure: 'stop the other' },
+    )
+    for (const { cure } of failed) assert.notEqual(cure, '')
+    assert.deepEqual(readdirSync(options.mountRoot), [id])
+    assert.equal(worstVerdict(checks), 'fail')
+  }))
+
+test('the table has a line for each check and the cure below', () => {
+  const checks: Check[] = [
+    { name: 'a', verdict: 'ok', reason: 'good', cure: '' },
+    { name: 'longer', verdict: 'warn', reason: 'so so', cure: 'do this' },
+  ]
+  assert.equal(formatChecks(checks), 'ok    a       good\nwarn  longer  so so\n              do this\n')
+  assert.equal(worstVerdict(checks), 'warn')
+})
