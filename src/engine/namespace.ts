@@ -72,7 +72,9 @@ export class Namespace {
 
   /** Makes a regular file without a name (O_TMPFILE): an orphan until it is linked. Call inside a transaction. */
   createUnnamed(parent: Ino, creation: Creation): Inode {
-    const inode = this.#newInode(this.#directory(parent), creation, 0, now())
+    const directory = this.#directory(parent)
+    this.#assertAlive(directory)
+    const inode = this.#newInode(directory, creation, 0, now())
     this.#inodes.addOrphan(inode.ino)
     return inode
   }

@@ -4,7 +4,7 @@
  *   `sync` returns after the WAL is on the disk.
  * Leaves: ownership of the file to owner.ts, checkpoints and snapshots to maintenance.ts, permissions to the kernel.
  */
-import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, statfsSync } from 'node:fs'
+import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
@@ -16,6 +16,7 @@ import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
 import { integer, type Row } from './rows.ts'
 import { migrate, schemaVersion } from './schema.ts'
+import { Space, type DiskRoom } from './space.ts'
 import { State } from './state.ts'
 import { Xattrs } from './xattrs.ts'
 
@@ -32,12 +33,8 @@ export interface AttributePatch {
   readonly killPrivileges?: boolean
 }
 
-/** Room for content: sizes in units of `blockSize` bytes. */
-export interface Room {
-  readonly blockSize: number
-  readonly blocks: number
-  readonly blocksFree: number
-  readonly blocksAvailable: number
+/** The disk's room as the volume may use it, and the number of inodes. */
+export interface Room extends DiskRoom {
   readonly inodes: number
 }
 
@@ -53,6 +50,7 @@ export class Volume {
   readonly #commit: Statement<[]>
   readonly #rollback: Statement<[]>
   readonly #state: State
+  readonly #space: Space
   readonly #inodes: Inodes
   readonly #dentries: Dentries
   readonly #chunks: Chunks
@@ -69,6 +67,7 @@ export class Volume {
     this.#commit = connection.prepare('COMMIT')
     this.#rollback = connection.prepare('ROLLBACK')
     this.#state = new State(connection)
+    this.#space = new Space(file, connection)
     this.#inodes = new Inodes(connection, this.#state)
     this.#dentries = new Dentries(connection)
     this.#chunks = new Chunks(connection)
@@ -131,15 +130,15 @@ export class Volume {
   }
 
   create(parent: Ino, name: Buffer, creation: Creation): Inode {
-    return this.#changing(() => this.#namespace.create(parent, name, creation))
+    return this.#adding(creation.target?.length ?? 0, () => this.#namespace.create(parent, name, creation))
   }
 
   createUnnamed(parent: Ino, creation: Creation): Inode {
-    return this.#changing(() => this.#namespace.createUnnamed(parent, creation))
+    return this.#adding(0, () => this.#namespace.createUnnamed(parent, creation))
   }
 
   link(ino: Ino, parent: Ino, name: Buffer): Inode {
-    return this.#changing(() => this.#namespace.link(ino, parent, name))
+    return this.#adding(0, () => this.#namespace.link(ino, parent, name))
   }
 
   /** Removes a name; at nlink 0 the inode is an orphan until `collect`. */
@@ -162,7 +161,7 @@ export class Volume {
   }
 
   write(ino: Ino, offset: number, data: Buffer, options: { keepTimes: boolean; killPrivileges: boolean }): void {
-    this.#changing(() => {
+    this.#adding(data.length, () => {
       const clearMode = options.killPrivileges ? this.#privileges(this.#inodes.get(ino)) : 0
       const writeOptions: WriteOptions = { keepTimes: options.keepTimes, clearMode }
       this.#content.write(ino, offset, data, writeOptions)
@@ -205,7 +204,7 @@ export class Volume {
 
   /** `flags` as in setxattr(2). */
   setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
-    this.#changing(() => {
+    this.#adding(value.length, () => {
       this.#xattrs.set(ino, name, value, flags)
       this.#inodes.update(this.#inodes.get(ino), { ctime: now() })
     })
@@ -241,18 +240,9 @@ export class Volume {
     })
   }
 
-  /** The disk's room, with the pages that are free inside the file. */
+  /** What statfs(2) tells. */
   room(): Room {
-    const disk = translating(this.file, () => statfsSync(dirname(this.file)))
-    const pages = (name: string): number => Number(this.#connection.pragma(name, { simple: true }))
-    const inside = Math.floor((pages('freelist_count') * pages('page_size')) / disk.bsize)
-    return {
-      blockSize: disk.bsize,
-      blocks: disk.blocks,
-      blocksFree: disk.bfree + inside,
-      blocksAvailable: disk.bavail + inside,
-      inodes: this.#state.inodes,
-    }
+    return this.#reading(() => ({ ...this.#space.room(), inodes: this.#state.inodes }))
   }
 
   /** Opens the -wal and makes its name durable too: SQLite itself would sync the directory only with its first own sync. */
@@ -273,6 +263,14 @@ export class Volume {
     }
   }
 
+  /** One transaction that adds `bytes` and whose change a user can see: refused on a disk that is as good as full. */
+  #adding<T>(bytes: number, work: () => T): T {
+    this.#reading(() => {
+      this.#space.take(bytes)
+    })
+    return this.#changing(work)
+  }
+
   /** One transaction whose change a user can see. */
   #changing<T>(work: () => T): T {
     return this.#transaction(work, true)
@@ -283,7 +281,18 @@ export class Volume {
     return this.#transaction(work, false)
   }
 
+  /** Runs `work` in a transaction; on a full disk once more, after the WAL's space was given back. */
   #transaction<T>(work: () => T, isVisible: boolean): T {
+    try {
+      return this.#attempt(work, isVisible)
+    } catch (error) {
+      if (!(error instanceof ErrnoError) || error.code !== 'ENOSPC') throw error
+      this.#space.reclaim()
+      return this.#attempt(work, isVisible)
+    }
+  }
+
+  #attempt<T>(work: () => T, isVisible: boolean): T {
     try {
       this.#begin.run()
       const result = work()

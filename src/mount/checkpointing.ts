@@ -1,7 +1,7 @@
 /**
  * When the WAL is copied into the volume file: off the request path, on the control thread.
- * Keeps: the WAL of a busy volume stays near `restartBytes`, of an idle one it is empty; a snapshot is never disturbed,
- *   and when it makes the WAL too long that is said.
+ * Keeps: the WAL of a busy volume starts anew past `restartBytes` (plus what is written while it is copied), that of an idle one
+ *   gives its disk space back; a snapshot is never disturbed, and when it makes the WAL too long that is said.
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
@@ -16,8 +16,14 @@ const copyBytes = 24 << 20
 /** WAL bytes past which writers wait for the last step, so that the WAL starts anew: overwriting it costs half of extending it. */
 const restartBytes = 64 << 20
 
+/** Ticks without a change after which the WAL gives its disk space back: a pause between two files is shorter. */
+const idleTicks = 20
+
 /** How often `onLimit` is told at most, in ms. */
 const limitEveryMs = 1000
+
+/** How often a checkpoint that goes on failing is logged, in ms. */
+const complainEveryMs = 60_000
 
 /** What it runs with. */
 export interface CheckpointingOptions {
@@ -31,10 +37,13 @@ export interface CheckpointingOptions {
 /** Starts it; returns how to stop it. */
 export function startCheckpointing(options: CheckpointingOptions): () => void {
   const tick = makeTick(options)
+  let complainedAt = 0
   const timer = setInterval(() => {
     try {
       tick()
     } catch (error) {
+      if (Date.now() - complainedAt < complainEveryMs) return
+      complainedAt = Date.now()
       options.logger.error({ err: error }, 'checkpoint failed; it is tried again')
     }
   }, intervalMs)
@@ -44,20 +53,23 @@ export function startCheckpointing(options: CheckpointingOptions): () => void {
 }
 
 function makeTick({ maintenance, snapshotWalLimit, onLimit }: CheckpointingOptions): () => void {
-  let lastRemaining = 0
+  let lastFrames = 0
+  let quietTicks = 0
   let toldAt = 0
   return () => {
     const { framesCheckpointed, framesRemaining } = maintenance.walFrames()
-    const isQuiet = framesRemaining > 0 && framesRemaining === lastRemaining
-    lastRemaining = framesRemaining
-    const walBytes = (framesCheckpointed + framesRemaining) * pageSize
+    const frames = framesCheckpointed + framesRemaining
+    quietTicks = frames === lastFrames ? quietTicks + 1 : 0
+    lastFrames = frames
+    const walBytes = frames * pageSize
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit || Date.now() - toldAt < limitEveryMs) return
       toldAt = Date.now()
       onLimit(walBytes)
       return
     }
-    if (isQuiet || framesRemaining * pageSize > copyBytes) maintenance.checkpoint()
+    if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) maintenance.checkpoint()
     if (walBytes > restartBytes) maintenance.restartWal()
+    if (quietTicks >= idleTicks && maintenance.walBytes() > 0) maintenance.truncateWal()
   }
 }

@@ -3,7 +3,8 @@
  * Keeps: when it returns, every write(2) that had returned before the call is in the volume. Under the write-back cache
  *   only files open for writing have dirty pages (close flushes); `sync -f` is no flush for FUSE (design, section 7).
  * Leaves: which inodes those are to the caller. Another process does it: one that waits on a mount must not hold the
- *   mount's device, or its death could not end the connection.
+ *   mount's device, or its death could not end the connection. It sees the volume by a bind of its own, in a mount
+ *   namespace of its own, so that nothing mounted on a directory of the volume hides a file.
  */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
@@ -17,6 +18,9 @@ const rounds = 5
 
 /** The bytes that end each path on xargs' input. */
 const nul = Buffer.alloc(1)
+
+/** Paths are relative to the mountpoint: a leading `./` keeps a name from being taken for an option. */
+const here = Buffer.from('./')
 
 /**
  * Flushes the files that `listPaths` names, relative to the mountpoint; it is asked again when one has moved meanwhile.
@@ -33,17 +37,20 @@ export async function flushFiles(mountpoint: string, listPaths: () => Buffer[]):
   throw new ErrnoError('EIO', `mount ${mountpoint}: files could not be flushed: ${fault}`)
 }
 
+/** $1: the mountpoint. A bind of it carries no mounts that lie below it. */
+const script = 'mount -n -i -c --bind -- "$1" "$1" && cd -- "$1" && exec xargs -0 -r sync --'
+
 /** Runs sync(1) on the files, names as bytes on xargs' standard input; returns its complaints. */
 async function runSync(mountpoint: string, paths: readonly Buffer[]): Promise<string> {
-  const child = spawn('xargs', ['-0', '-r', 'sync', '--'], { stdio: ['pipe', 'ignore', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+  const args = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', mountpoint]
+  const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
   const exited = Promise.withResolvers<[code: number | null, signal: string | null]>()
   child.once('error', exited.reject)
   child.once('exit', (code, signal) => {
     exited.resolve([code, signal])
   })
   child.stdin.on('error', () => undefined) // it ended early: its exit code tells
-  const prefix = Buffer.from(`${mountpoint}/`)
-  child.stdin.end(Buffer.concat(paths.flatMap((path) => [prefix, path, nul])))
+  child.stdin.end(Buffer.concat(paths.flatMap((path) => [here, path, nul])))
   const complaints = await text(child.stderr)
   const [code, signal] = await exited.promise
   if (signal !== null) throw new ErrnoError('ETIMEDOUT', `mount ${mountpoint}: flushing took longer than ${String(timeoutMs / 1000)} s`)

@@ -21,9 +21,26 @@ function parseOptions(argument: string | undefined): StartOptions {
   return parsed as StartOptions
 }
 
+/** What has been begun for the starter: it is finished before this process ends. */
+const pending = new Set<Promise<void>>()
+
+function track(work: Promise<void>): void {
+  pending.add(work)
+  void work.then(() => pending.delete(work))
+}
+
 /** Sends a message, if anybody listens; an error means that nobody does any more. */
 function send(message: ProcessMessage): void {
-  if (process.connected) process.send?.(message, undefined, undefined, () => undefined)
+  const { promise, resolve } = Promise.withResolvers<undefined>()
+  track(promise)
+  if (process.connected && process.send !== undefined) process.send(message, undefined, undefined, () => resolve(undefined))
+  else resolve(undefined)
+}
+
+/** Ends the process when everything that was begun has been answered and said. */
+async function end(code: number): Promise<never> {
+  while (pending.size > 0) await Promise.all(pending)
+  process.exit(code)
 }
 
 /** What each call does. */
@@ -99,7 +116,9 @@ async function main(): Promise<void> {
   const { serving, negotiated, dirtyLimit } = started
   const { kernel, flags, maxWrite } = negotiated
   const calls = makeCalls(serving)
-  process.on('message', (message: CallMessage) => void answer(calls, message))
+  process.on('message', (message: CallMessage) => {
+    track(answer(calls, message))
+  })
   logger.info({ mountpoint: options.mountpoint, kernel, dirtyLimit }, 'mounted')
   send({ type: 'ready', protocol, kernel, flags, maxWrite, dirtyLimit })
   startStopping(serving)
@@ -114,12 +133,12 @@ async function main(): Promise<void> {
   logger.info('unmounted')
 }
 
+let exitCode = 0
 try {
   await main()
-  process.exit(0)
 } catch (error) {
   logger.fatal({ err: error }, `cannot serve: ${messageOf(error)}`)
-  const failure: ProcessMessage = { type: 'failed', error: toPlainError(error) }
-  if (process.connected) process.send?.(failure, undefined, undefined, () => process.exit(1))
-  else process.exit(1)
+  send({ type: 'failed', error: toPlainError(error) })
+  exitCode = 1
 }
+await end(exitCode)

@@ -117,15 +117,21 @@ export class Serving {
   async unmount(force: boolean): Promise<void> {
     const handles = countHandles(this.#shared)
     if (!force && handles > 0) throw busy(this.#options.mountpoint, handles)
-    if (force) await this.#flushAsFarAsPossible()
-    await this.#detach(force)
+    this.#setTitle('closing') // whoever wants the file next waits for us
+    try {
+      if (force) await this.#flushAsFarAsPossible()
+      await this.#detach(force)
+    } catch (error) {
+      this.#setTitle('serving')
+      throw error
+    }
     const isGone = await Promise.race([this.#ended.promise.then(() => true), sleep(detachGraceMs, false)])
     if (!isGone) await this.#abort()
   }
 
   /** Closes the volume after the mount is gone: checkpointed, one file; then gives it back. */
   async finish(): Promise<void> {
-    process.title = `litevol: closing ${this.#options.file}`
+    this.#setTitle('closing')
     this.#stopCheckpointing?.()
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
     this.#maintenance.close()
@@ -194,6 +200,10 @@ export class Serving {
       fail(new ErrnoError('EIO', 'the serving thread ended'))
     })
     return opened.promise
+  }
+
+  #setTitle(state: 'serving' | 'closing'): void {
+    process.title = `${state === 'serving' ? servingTitle : 'litevol: closing'} ${this.#options.file}`
   }
 
   #order(order: ThreadOrder): void {

@@ -62,6 +62,7 @@ test('open handles make unmount EBUSY with their count; force ends them with an 
       ['-c', 'exec 3>"$1/held"; echo first >&3; echo open; read; truncate -s 0 /proc/self/fd/3', 'bash', mount.mountpoint],
       {
         stdio: ['pipe', 'pipe', 'pipe'],
+        timeout: 60_000,
       },
     )
     await once(holder.stdout, 'data')
@@ -94,6 +95,56 @@ test('a snapshot holds what an application wrote into a file that is still open'
     const other = await mountFile(copy, join(folder, 'other')) // while the original is mounted
     assert.equal(await shell('cat "$1/log"', other.mountpoint), 'unflushed\n')
     await other.stop()
+  }))
+
+test('a snapshot holds what was written into an open file that another mount hides', () =>
+  withMount(async (mount, folder) => {
+    // printf is the shell's own: a process that it starts would flush the file at its exec.
+    const script =
+      'mkdir "$1/hidden"; exec 3>"$1/hidden/x"; mount -t tmpfs none "$1/hidden"; echo other > "$1/hidden/x"; printf data >&3; echo open; read'
+    const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
+    await once(writer.stdout, 'data')
+    const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
+    await mount.call('checkpoint', {})
+    const copy = join(folder, 'copy.sqlite')
+    await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
+    await mount.call('snapshot-release', { snapshot })
+    writer.stdin.end('\n')
+    await once(writer, 'exit')
+    await shell('umount "$1/hidden"', mount.mountpoint)
+    mkdirSync(join(folder, 'other'))
+    const other = await mountFile(copy, join(folder, 'other'))
+    assert.equal(await shell('cat "$1/hidden/x"', other.mountpoint), 'data')
+    await other.stop()
+  }))
+
+test('a full disk is ENOSPC: what is there can be read and deleted, and there is room again', () =>
+  withFolder(async (folder) => {
+    await shell('mkdir "$1/disk" "$1/m"; mount -t tmpfs -o size=64m none "$1/disk"', folder)
+    try {
+      const [file, mountpoint] = [join(folder, 'disk', 'v.sqlite'), join(folder, 'm')]
+      createVolumeFile(file)
+      const mount = await mountFile(file, mountpoint)
+      const fill =
+        'cd "$1"; i=0; while head -c 1M /dev/urandom > f$i 2>/dev/null && sync f$i 2>/dev/null; do sha256sum f$i; i=$((i+1)); [ $i -lt 200 ]; done > "$2"; wc -l < "$2"'
+      const sums = join(folder, 'sums')
+      const first = Number(await shell(fill, mountpoint, sums))
+      assert.ok(first > 5 && first < 64, String(first))
+      await shell('cd "$1"; sha256sum --quiet -c "$2"; rm f*; ls | wc -l | grep -qx 0', mountpoint, sums)
+      const second = Number(await shell(fill, mountpoint, sums))
+      assert.ok(second >= first - 2, `${String(second)} files after deleting, ${String(first)} before`)
+      await mount.stop()
+      assert.equal(existsSync(`${file}-wal`), false)
+      assertClean(file)
+    } finally {
+      await shell('umount -l "$1/m" 2>/dev/null || true; umount -l "$1/disk"', folder)
+    }
+  }))
+
+test('an idle volume gives the space of its WAL back', () =>
+  withMount(async (mount) => {
+    await shell('head -c 20M /dev/urandom > "$1/a"', mount.mountpoint)
+    await shell('for i in $(seq 200); do [ "$(stat -c %s "$1-wal")" = 0 ] && exit 0; sleep 0.1; done; exit 1', mount.file)
   }))
 
 test('umount by hand ends the process with 0 and leaves one file', () =>

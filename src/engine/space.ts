@@ -1,0 +1,88 @@
+/**
+ * Room on the disk: what adds data is refused while there is still enough left to delete, to checkpoint and to close.
+ * Keeps: on a full disk a volume can be read, emptied and unmounted. Without it the WAL takes the last byte, the checkpoint
+ *   that would give it back cannot grow the file, and even unlink fails.
+ * Leaves: errors of a disk that fills by other hands to SQLite (SQLITE_FULL becomes ENOSPC, the transaction is rolled back).
+ */
+import { statSync, statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { ErrnoError } from '../base/index.ts'
+import type { Connection } from './connection.ts'
+
+/** Bytes that only deleting may use: the WAL frames of some 200 unlinks between two checkpoints. */
+const reserve = 16 << 20
+
+/** What any operation adds to the WAL besides its own bytes: some pages of the tables. */
+const overhead = 128 << 10
+
+/** How long a look at the disk counts, in ms: others use it too. */
+const refreshMs = 1000
+
+/** statfs(2) of the disk, and what of it the volume may still take. */
+export interface DiskRoom {
+  readonly blockSize: number
+  readonly blocks: number
+  readonly blocksFree: number
+  /** For new content, free pages inside the file included. */
+  readonly blocksAvailable: number
+}
+
+export class Space {
+  readonly #file: string
+  readonly #connection: Connection
+  #budget = 0
+  #refreshedAt = 0
+
+  constructor(file: string, connection: Connection) {
+    this.#file = file
+    this.#connection = connection
+  }
+
+  /** Claims room for an operation that adds `bytes`. Call outside transactions. Throws ENOSPC. */
+  take(bytes: number): void {
+    const cost = 2 * bytes + overhead // in the WAL, then in the file
+    if (cost > this.#budget || Date.now() - this.#refreshedAt > refreshMs) this.#refresh()
+    if (cost > this.#budget) {
+      this.reclaim()
+      this.#refresh()
+    }
+    if (cost > this.#budget) throw new ErrnoError('ENOSPC', `volume file ${this.#file}: the disk is full`)
+    this.#budget -= cost
+  }
+
+  /** Copies the WAL into the file and gives its disk space back, as far as that goes without waiting for anybody. */
+  reclaim(): void {
+    const timeout = Number(this.#connection.pragma('busy_timeout', { simple: true }))
+    this.#connection.pragma('busy_timeout = 0')
+    try {
+      this.#connection.pragma('wal_checkpoint(TRUNCATE)')
+    } catch {
+      // It fails where it is needed most; whoever wanted the room is told so.
+    } finally {
+      this.#connection.pragma(`busy_timeout = ${String(timeout)}`)
+    }
+  }
+
+  /** The disk as statfs(2) of the volume shows it. */
+  room(): DiskRoom {
+    const { bsize, blocks, bfree, bavail } = statfsSync(dirname(this.#file))
+    const { growth, inside } = this.#pages()
+    const available = Math.max(0, bavail * bsize - growth - reserve) + inside
+    return { blockSize: bsize, blocks, blocksFree: bfree + Math.floor(inside / bsize), blocksAvailable: Math.floor(available / bsize) }
+  }
+
+  #refresh(): void {
+    const { bsize, bavail } = statfsSync(dirname(this.#file))
+    const { growth, inside } = this.#pages()
+    // Free pages inside the file need room in the WAL only, so some of the reserve may serve them.
+    this.#budget = bavail * bsize - growth - reserve + Math.min(inside, reserve / 2)
+    this.#refreshedAt = Date.now()
+  }
+
+  /** Bytes by which a checkpoint will make the file grow, and bytes of free pages inside it. */
+  #pages(): { growth: number; inside: number } {
+    const pragma = (name: string): number => Number(this.#connection.pragma(name, { simple: true }))
+    const size = pragma('page_size')
+    return { growth: Math.max(0, pragma('page_count') * size - statSync(this.#file).size), inside: pragma('freelist_count') * size }
+  }
+}
