@@ -19,6 +19,12 @@ import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.
 /** How long after umount(2) the connection may take to end by itself, in ms: longer means another bind keeps it alive. */
 const detachGraceMs = 1000
 
+/**
+ * Limit of the serving thread's young generation, in MiB (three semi-spaces of 2). Making and removing 20,000 files three times
+ * left the process at 133 MiB with it and at 207 without, at the same speed.
+ */
+const maxYoungGenerationSizeMb = 6
+
 /** Read-ahead of a mount in KiB: one request of the largest size. */
 const readAheadKb = 1024
 
@@ -190,7 +196,7 @@ export class Serving {
       },
     }
     const workerData: ThreadOptions = { file, deviceFd, shared: this.#shared, logLevel }
-    this.#thread = new Worker(threadUrl, { workerData })
+    this.#thread = new Worker(threadUrl, { workerData, resourceLimits: { maxYoungGenerationSizeMb } })
     this.#thread.on('message', (report: ThreadReport) => {
       const handle = handlers[report.type] as (report: ThreadReport) => void
       handle(report)
