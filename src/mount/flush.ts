@@ -37,11 +37,40 @@ export async function flushFiles(mountpoint: string, listPaths: () => Buffer[]):
   throw new ErrnoError('EIO', `mount ${mountpoint}: files could not be flushed: ${fault}`)
 }
 
-/** $1: the mountpoint. A bind of it carries no mounts that lie below it. */
-const script = 'mount -n -i -c --bind -- "$1" "$1" && cd -- "$1" && exec xargs -0 -r sync --'
+/** Begins in the volume's root, seen by a bind: a bind of $1 carries no mounts that lie below it. */
+const enter = 'mount -n -i -c --bind -- "$1" "$1" && cd -- "$1" && exec xargs -0 -r -x'
 
-/** Runs sync(1) on the files, names as bytes on xargs' standard input; returns its complaints. */
+/** Standard input: the files. */
+const syncFiles = `${enter} sync --`
+
+/** Standard input: one file whose path is longer than PATH_MAX, cut into directories to go through one after the other. */
+const syncDeepFile = `${enter} sh -c 'while [ $# -gt 1 ]; do cd -P -- "$1" || exit 1; shift; done; exec sync -- "$1"' sh`
+
+/** Bytes of a path that one call takes: PATH_MAX of limits.h, with room for the leading `./`. */
+const maximumPath = 4000
+
+/** Flushes the files; returns the complaints, '' when all were flushed. */
 async function runSync(mountpoint: string, paths: readonly Buffer[]): Promise<string> {
+  const near = paths.filter((path) => path.length <= maximumPath)
+  const complaints = [near.length === 0 ? '' : await run(syncFiles, mountpoint, near)]
+  for (const path of paths) if (path.length > maximumPath) complaints.push(await run(syncDeepFile, mountpoint, cutPath(path)))
+  return complaints.join('')
+}
+
+/** The path in pieces of at most `maximumPath` bytes, each but the last a directory. */
+function cutPath(path: Buffer): Buffer[] {
+  const pieces: Buffer[] = []
+  let rest = path
+  while (rest.length > maximumPath) {
+    const cut = rest.lastIndexOf('/', maximumPath)
+    pieces.push(rest.subarray(0, cut))
+    rest = rest.subarray(cut + 1)
+  }
+  return [...pieces, rest]
+}
+
+/** Runs a script in a mount namespace of its own, names as bytes on its standard input; returns its complaints. */
+async function run(script: string, mountpoint: string, names: readonly Buffer[]): Promise<string> {
   const args = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', mountpoint]
   const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
   const exited = Promise.withResolvers<[code: number | null, signal: string | null]>()
@@ -50,7 +79,7 @@ async function runSync(mountpoint: string, paths: readonly Buffer[]): Promise<st
     exited.resolve([code, signal])
   })
   child.stdin.on('error', () => undefined) // it ended early: its exit code tells
-  child.stdin.end(Buffer.concat(paths.flatMap((path) => [here, path, nul])))
+  child.stdin.end(Buffer.concat(names.flatMap((name) => [here, name, nul])))
   const complaints = await text(child.stderr)
   const [code, signal] = await exited.promise
   if (signal !== null) throw new ErrnoError('ETIMEDOUT', `mount ${mountpoint}: flushing took longer than ${String(timeoutMs / 1000)} s`)

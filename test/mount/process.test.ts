@@ -118,6 +118,17 @@ test('a snapshot holds what was written into an open file that another mount hid
     await other.stop()
   }))
 
+test('a snapshot is not kept away by an open file whose path is longer than PATH_MAX', () =>
+  withMount(async (mount) => {
+    const script = 'cd "$1"; n=$(printf "d%.0s" {1..250}); for i in {1..20}; do mkdir $n && cd -P $n; done 2>/dev/null; exec 3>x; echo deep >&3; echo open; read'
+    const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
+    await once(writer.stdout, 'data')
+    const { snapshot } = await mount.call('snapshot-acquire', {})
+    await mount.call('snapshot-release', { snapshot })
+    writer.stdin.end('\n')
+    await once(writer, 'exit')
+  }))
+
 test('a full disk is ENOSPC: what is there can be read and deleted, and there is room again', () =>
   withFolder(async (folder) => {
     await shell('mkdir "$1/disk" "$1/m"; mount -t tmpfs -o size=64m none "$1/disk"', folder)
