@@ -11,6 +11,16 @@ import { TestMount, mountFile, shell, withMount } from './support.ts'
 
 const isBusy = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
 
+/** Takes a snapshot and copies its bytes, all of them in the main file after a checkpoint; returns the copy's path. */
+async function copySnapshot(mount: TestMount, folder: string): Promise<string> {
+  const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
+  await mount.call('checkpoint', {})
+  const copy = join(folder, 'copy.sqlite')
+  await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
+  await mount.call('snapshot-release', { snapshot })
+  return copy
+}
+
 test('a mounted volume is a directory: the ordinary calls work and survive a remount', () =>
   withMount(async (mount, folder) => {
     const script = `cd "$1"; echo one > a; mkdir d; mv a d/b; ln d/b c; ln -s d/b l; cat l; mkfifo p; chmod 600 c; touch -d @-5.5 c
@@ -84,11 +94,7 @@ test('a snapshot holds what an application wrote into a file that is still open'
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     await once(writer.stdout, 'data')
-    const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
-    await mount.call('checkpoint', {})
-    const copy = join(folder, 'copy.sqlite')
-    await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
-    await mount.call('snapshot-release', { snapshot })
+    const copy = await copySnapshot(mount, folder)
     writer.stdin.end('\n')
     await once(writer, 'exit')
     mkdirSync(join(folder, 'other'))
@@ -104,11 +110,7 @@ test('a snapshot holds what was written into an open file that another mount hid
       'mkdir "$1/hidden"; exec 3>"$1/hidden/x"; mount -t tmpfs none "$1/hidden"; echo other > "$1/hidden/x"; printf data >&3; echo open; read'
     const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
     await once(writer.stdout, 'data')
-    const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
-    await mount.call('checkpoint', {})
-    const copy = join(folder, 'copy.sqlite')
-    await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
-    await mount.call('snapshot-release', { snapshot })
+    const copy = await copySnapshot(mount, folder)
     writer.stdin.end('\n')
     await once(writer, 'exit')
     await shell('umount "$1/hidden"', mount.mountpoint)
@@ -120,7 +122,8 @@ test('a snapshot holds what was written into an open file that another mount hid
 
 test('a snapshot is not kept away by an open file whose path is longer than PATH_MAX', () =>
   withMount(async (mount) => {
-    const script = 'cd "$1"; n=$(printf "d%.0s" {1..250}); for i in {1..20}; do mkdir $n && cd -P $n; done 2>/dev/null; exec 3>x; echo deep >&3; echo open; read'
+    const script =
+      'cd "$1"; n=$(printf "d%.0s" {1..250}); for i in {1..20}; do mkdir $n && cd -P $n; done 2>/dev/null; exec 3>x; echo deep >&3; echo open; read'
     const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
     await once(writer.stdout, 'data')
     const { snapshot } = await mount.call('snapshot-acquire', {})
