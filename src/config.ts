@@ -48,7 +48,7 @@ export const settings = {
   mountTimeoutSeconds: number('LITEVOL_MOUNT_TIMEOUT', '10', [0.1, 600], 'seconds in which a mount must be ready', true),
   unmountTimeoutSeconds: number(
     'LITEVOL_UNMOUNT_TIMEOUT',
-    '30',
+    '120',
     [0.1, 3600],
     'seconds in which an unmount must have written everything',
     true,
