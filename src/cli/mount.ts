@@ -4,7 +4,7 @@
  * Leaves: serving to src/mount/main.ts, which is started by its path.
  */
 import { fork } from 'node:child_process'
-import { realpathSync, statSync } from 'node:fs'
+import { existsSync, realpathSync, statSync } from 'node:fs'
 import { extname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ErrnoError, messageOf, systemCode, type LogLevel } from '../base/index.ts'
@@ -31,7 +31,7 @@ export async function mountFile(file: string, mountpoint: string, { create, read
   if (create && readOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
   const options: StartOptions = {
     protocol,
-    file: resolve(file),
+    file: existsSync(file) ? realpathSync(file) : resolve(file),
     source: file,
     mountpoint: findDirectory(mountpoint),
     readOnly,

@@ -4,7 +4,7 @@
  * Leaves: tables to their modules, ownership of the file to owner.ts.
  */
 import Database from 'better-sqlite3'
-import { existsSync } from 'node:fs'
+import { existsSync, lstatSync } from 'node:fs'
 import { ErrnoError, messageOf, systemCode, type ErrnoCode } from '../base/index.ts'
 import { applicationId, schemaVersion } from './schema.ts'
 
@@ -39,8 +39,13 @@ export function openConnection(file: string, use: 'serving' | 'beside' = 'beside
   })
 }
 
-/** Throws EINVAL for a path that better-sqlite3 would silently trim to that of another file. */
+/** Throws EINVAL for a path that better-sqlite3 would silently trim to that of another file, and for a symbolic link. */
 export function assertOpenable(file: string): void {
+  if (lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+    throw new ErrnoError('EINVAL', `volume file ${file}: is a symbolic link, and SQLite keeps the WAL beside its target`, {
+      hint: 'name the target',
+    })
+  }
   if (file === file.trim()) return
   throw new ErrnoError('EINVAL', `volume file ${JSON.stringify(file)}: its path ends or begins with white space`, { hint: 'rename it' })
 }

@@ -5,18 +5,24 @@
  */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { ErrnoError, messageOf, systemCode } from '../base/index.ts'
 
-/** Replaces `file` by `content`. The temporary file beside it has a fixed name: one writer at a time. */
+/** Replaces `file` by `content`. The temporary file beside it has a fixed name: one writer at a time. Throws ENOSPC, EIO. */
 export function replaceFile(file: string, content: string): void {
   const temporary = `${file}.tmp`
-  const fd = openSync(temporary, 'w', 0o600)
   try {
-    writeFileSync(fd, content)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
+    const fd = openSync(temporary, 'w', 0o600)
+    try {
+      writeFileSync(fd, content)
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    renameDurably(temporary, file)
+  } catch (cause) {
+    const code = systemCode(cause) === 'ENOSPC' ? 'ENOSPC' : 'EIO'
+    throw new ErrnoError(code, `${file}: ${messageOf(cause)}`, { cause })
   }
-  renameDurably(temporary, file)
 }
 
 /** Renames within one folder, and syncs the folder. */

@@ -20,8 +20,6 @@ export interface Exit {
   readonly signal: string | undefined
   /** Its last warning, which often says why. */
   readonly lastLine: string | undefined
-  /** It said before that somebody else had unmounted. */
-  readonly wasUnmounted: boolean
 }
 
 /** How to start a FUSE process. */
@@ -31,6 +29,8 @@ export interface StartSettings {
   readonly log: Logger
   /** Held snapshots keep the WAL above its limit; called again as long as they do. */
   readonly onWalLimit: () => void
+  /** The mount is gone, and not by our call; the process waits for its snapshots to be released before it closes the file. */
+  readonly onUnmounted: () => void
   /** The process exists but is not ready: whoever must stop it meanwhile can. */
   readonly onSpawn: (process: MountProcess) => void
 }
@@ -65,7 +65,6 @@ export class MountProcess {
   readonly #onEvent: (event: EventMessage) => void
   #nextId = 1
   #lastLine: string | undefined
-  #wasUnmounted = false
   #hasEnded = false
 
   /** Settled when the process is gone and every call has ended; never rejects. */
@@ -93,11 +92,12 @@ export class MountProcess {
    */
   static async start(
     options: Omit<StartOptions, 'protocol'>,
-    { timeoutMs, log, onWalLimit, onSpawn }: StartSettings,
+    { timeoutMs, log, onWalLimit, onUnmounted, onSpawn }: StartSettings,
   ): Promise<MountProcess> {
     const { promise, resolve, reject } = Promise.withResolvers<undefined>()
     const started = new MountProcess({ protocol, ...options }, log, (event) => {
       if (event.type === 'wal-limit') onWalLimit()
+      if (event.type === 'unmounted') onUnmounted()
       if (event.type === 'failed') reject(fromPlainError(event.error))
       if (event.type !== 'ready') return
       if (event.protocol === protocol) resolve(undefined)
@@ -169,7 +169,7 @@ export class MountProcess {
         this.#take(message.id)?.reject(fromPlainError(message.error))
         return
       case 'unmounted':
-        this.#wasUnmounted = true
+        this.#onEvent(message)
         return
       case 'wal-limit':
       case 'ready':
@@ -203,7 +203,7 @@ export class MountProcess {
     const { exitCode, signal } = await running
     await this.#drain()
     this.#hasEnded = true
-    const exit = { code: exitCode, signal, lastLine: this.#lastLine, wasUnmounted: this.#wasUnmounted }
+    const exit = { code: exitCode, signal, lastLine: this.#lastLine }
     const error = new ErrnoError('ENOTCONN', `FUSE process ${String(this.pid)}: ended: ${describeExit(exit)}`)
     for (const { reject } of this.#waiting.values()) reject(error)
     return exit

@@ -37,13 +37,22 @@ export async function clearMountpoint(mountpoint: string, log: Logger): Promise<
   await removeDirectory(mountpoint, log)
 }
 
-/** Clears what an earlier manager left below the mount root. Returns how many mounts and directories that were. */
-export async function clearStaleMountpoints(mountRoot: string, log: Logger): Promise<number> {
-  const mounted = new Set(listMounts().filter((mount) => mount.fstype === fstype && mount.mountpoint.startsWith(`${mountRoot}/`)).map((mount) => mount.mountpoint)) // prettier-ignore
-  for (const mountpoint of mounted) await clearMountpoint(mountpoint, log)
-  const left = readdirSync(mountRoot).filter(isVolumeId).map((name) => join(mountRoot, name)) // prettier-ignore
+/**
+ * Clears what an earlier manager of this data root left below the mount root; mounts of other volume files are somebody else's.
+ * Returns how many mounts and directories that were.
+ */
+export async function clearStaleMountpoints(mountRoot: string, dataRoot: string, log: Logger): Promise<number> {
+  const below = listMounts().filter((mount) => mount.mountpoint.startsWith(`${mountRoot}/`))
+  const stale = below.filter((mount) => mount.fstype === fstype && mount.source.startsWith(`${dataRoot}/`))
+  const ours = new Set(stale.map((mount) => mount.mountpoint))
+  for (const mountpoint of ours) await clearMountpoint(mountpoint, log)
+  const taken = new Set(below.map((mount) => mount.mountpoint))
+  const left = readdirSync(mountRoot)
+    .filter(isVolumeId)
+    .map((name) => join(mountRoot, name))
+    .filter((mountpoint) => !taken.has(mountpoint))
   for (const mountpoint of left) await removeDirectory(mountpoint, log)
-  return mounted.size + left.length
+  return ours.size + left.length
 }
 
 /** Whether a name is one that we give to volumes. */

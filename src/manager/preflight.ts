@@ -38,7 +38,6 @@ const leastNodeMajor = 24
 const CAP_SYS_ADMIN = 21n
 /** The first kernel with FUSE_NOTIFY_RESEND. */
 const resendKernel = [6, 9] as const
-const leastFreeBytes = 64 * 2 ** 20
 const comfortableFreeBytes = 2 ** 30
 
 /**
@@ -64,7 +63,7 @@ export async function runPreflight(options: ManagerOptions, openStore: () => num
       sharing = shareMountRoot(options.mountRoot)
       return ok(`${options.mountRoot} is shared${sharing === 'nothing' ? '' : ' (made so)'}`)
     }],
-    ['stale mounts', () => (isOurs ? clearStale(options.mountRoot, log) : ok('left alone'))],
+    ['stale mounts', () => (isOurs ? clearStale(options, log) : ok('left alone'))],
     ['dirty limit', checkDirtyLimit],
   ] // prettier-ignore
   const checks: Check[] = []
@@ -141,11 +140,11 @@ function checkSpace(dataRoot: string): Finding {
   const free = bavail * bsize
   const reason = `${String(Math.floor(free / 2 ** 20))} MiB free for ${dataRoot}`
   if (free >= comfortableFreeBytes) return ok(reason)
-  return { verdict: free < leastFreeBytes ? 'fail' : 'warn', reason, cure: 'make room, or name another disk with LITEVOL_DATA_ROOT' }
+  return { verdict: 'warn', reason, cure: 'make room: delete volumes or files in them' } // no fail: the service is how room is made
 }
 
-async function clearStale(mountRoot: string, log: Logger): Promise<Finding> {
-  const cleared = await clearStaleMountpoints(mountRoot, log)
+async function clearStale({ mountRoot, dataRoot }: ManagerOptions, log: Logger): Promise<Finding> {
+  const cleared = await clearStaleMountpoints(mountRoot, dataRoot, log)
   return ok(cleared === 0 ? 'none' : `${String(cleared)} of an earlier run cleared`)
 }
 

@@ -3,17 +3,18 @@
  * Keeps: it is one whole file before anything is said about it.
  * Leaves: mounted volumes to volume.ts.
  */
-import { settleVolumeFile, readVolumeState } from '../engine/index.ts'
+import { readVolumeState } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import type { HeldSnapshot } from './lease.ts'
 import { ownerTimeoutMs } from './options.ts'
+import { settle } from './settle.ts'
 
 /** The unit in which the file is read: any page size that divides SQLite's will do when there are no WAL frames. */
 const unitBytes = 512
 
 /** The state of the settled file. Throws EBUSY when somebody else has it open, ENOENT, EIO. */
 export async function readSettledState(file: string): Promise<StateReport> {
-  await settleVolumeFile(file, { ownerTimeoutMs })
+  await settle(file, ownerTimeoutMs)
   return readVolumeState(file)
 }
 

@@ -84,6 +84,6 @@ export class VolumeFiles {
     const isWanted = isKnown(name) && !existsSync(this.path(name))
     log.warn({ file: entry, isWanted }, 'an interrupted change of a volume file is settled')
     if (isWanted) renameDurably(this.path(entry), this.path(name))
-    else removeDurably(this.path(entry))
+    else for (const doomed of [...companions.map((companion) => name + companion), entry]) removeDurably(this.path(doomed))
   }
 }

@@ -7,13 +7,14 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
-import { Owner, settleVolumeFile } from '../engine/index.ts'
+import { Owner } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
 import { MountProcess, describeExit, type Exit } from './mount-process.ts'
 import { clearMountpoint, makeMountpoint } from './mountpoints.ts'
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
+import { settle } from './settle.ts'
 import { TaskQueue } from './task-queue.ts'
 import { holdFile, readSettledState } from './volume-file.ts'
 import type { Mounted, VolumeState } from './volume-state.ts'
@@ -81,7 +82,7 @@ export class Volume {
         this.#enter({ state: 'mounted', process, readOnly })
         void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
       } catch (error) {
-        await this.#cleanUp('the mount failed')
+        await this.#undoMount()
         this.#enter({ state: 'unmounted' })
         throw explainStart(this.id, error)
       }
@@ -146,7 +147,7 @@ export class Volume {
     return this.#run(async () => {
       await this.#exports.endComplete()
       if (this.#state.state === 'mounted') return this.#state.process.call('checkpoint', {}, flushTimeoutMs)
-      await settleVolumeFile(this.file, { ownerTimeoutMs })
+      await settle(this.file, ownerTimeoutMs)
       return { framesCheckpointed: 0, framesRemaining: 0 }
     })
   }
@@ -210,6 +211,7 @@ export class Volume {
       timeoutMs: mountTimeoutMs,
       log: this.#log,
       onWalLimit: () => void this.#exports.relieve(),
+      onUnmounted: () => void this.#exports.endAll('the volume was unmounted'),
       onSpawn: (process) => {
         this.#process = process
         if (this.#isStopping) process.kill()
@@ -276,9 +278,15 @@ export class Volume {
   /** The FUSE process is gone while the volume was mounted: unmounted by somebody else, or dead. */
   async #afterExit(process: MountProcess, exit: Exit): Promise<void> {
     if (this.#state.state !== 'mounted' || this.#state.process !== process) return
-    const isClean = exit.wasUnmounted && exit.code === 0
+    const isClean = exit.code === 0 // it ends so after every unmount in order, whoever asked for it
     await this.#cleanUp(isClean ? 'the volume was unmounted' : 'the FUSE process died')
     this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
+  }
+
+  /** A mount failed. Exports of the unmounted file go on when no FUSE process has come near it. */
+  async #undoMount(): Promise<void> {
+    if (this.#process !== undefined) await this.#cleanUp('the mount failed')
+    else await clearMountpoint(this.mountpoint, this.#log)
   }
 
   /** Nothing serves the volume any more: ends exports, removes the mountpoint, makes the file whole. Logs what fails. */
@@ -287,7 +295,7 @@ export class Volume {
     await this.#exports.endAll(reason)
     try {
       await clearMountpoint(this.mountpoint, this.#log)
-      await settleVolumeFile(this.file, { ownerTimeoutMs })
+      await settle(this.file, ownerTimeoutMs)
     } catch (error) {
       this.#log.error({ err: error }, 'clean-up after a mount failed')
     }

@@ -8,13 +8,13 @@
  */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
-import { ErrnoError } from '../base/index.ts'
+import { ErrnoError, type Ino } from '../base/index.ts'
 
 /** How long all of it may take, in ms: the dirty pages of a large machine over a slow disk. */
 const timeoutMs = 300_000
 
 /** A file may be renamed between looking up its path and opening it: it is then looked up again, so many times. */
-const rounds = 5
+const rounds = 50
 
 /** The bytes that end each path on xargs' input. */
 const nul = Buffer.alloc(1)
@@ -22,17 +22,28 @@ const nul = Buffer.alloc(1)
 /** Paths are relative to the mountpoint: a leading `./` keeps a name from being taken for an option. */
 const here = Buffer.from('./')
 
+/** What is open for writing, and where it lies. */
+export interface OpenInodes {
+  /** The inodes open for writing now: closing one flushes it. */
+  readonly list: () => Ino[]
+  /** Their paths from the volume's root; one without a name has none. */
+  readonly paths: (inodes: readonly Ino[]) => Buffer[]
+}
+
 /**
- * Flushes the files that `listPaths` names, relative to the mountpoint; it is asked again when one has moved meanwhile.
- * Throws EIO when a file could not be flushed, ETIMEDOUT.
+ * Flushes every inode that is open for writing when this is called. One that has moved while it was looked up is looked up
+ * again; one that was closed or lost its name meanwhile needs no flush any more. Throws EIO, ETIMEDOUT.
  */
-export async function flushFiles(mountpoint: string, listPaths: () => Buffer[]): Promise<void> {
+export async function flushFiles(mountpoint: string, open: OpenInodes): Promise<void> {
+  let waiting = open.list()
   let fault = ''
   for (let round = 0; round < rounds; round++) {
-    const paths = listPaths()
+    const paths = open.paths(waiting)
     if (paths.length === 0) return
     fault = await runSync(mountpoint, paths)
     if (fault === '') return
+    const still = new Set(open.list())
+    waiting = waiting.filter((ino) => still.has(ino))
   }
   throw new ErrnoError('EIO', `mount ${mountpoint}: files could not be flushed: ${fault}`)
 }
@@ -69,9 +80,9 @@ function cutPath(path: Buffer): Buffer[] {
   return [...pieces, rest]
 }
 
-/** Runs a script in a mount namespace of its own, names as bytes on its standard input; returns its complaints. */
+/** Runs a script in a mount namespace of its own, which follows unmounts in ours so that it keeps no other mount alive; names as bytes on its standard input; returns its complaints. */
 async function run(script: string, mountpoint: string, names: readonly Buffer[]): Promise<string> {
-  const args = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', mountpoint]
+  const args = ['--mount', '--propagation', 'slave', 'sh', '-c', script, 'sh', mountpoint]
   const child = spawn('unshare', args, { stdio: ['pipe', 'ignore', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
   const exited = Promise.withResolvers<[code: number | null, signal: string | null]>()
   child.once('error', exited.reject)

@@ -11,8 +11,11 @@ import { Serving } from './serving.ts'
 const options = parseOptions(process.argv[2])
 const logger = makeLogger('litevol-fuse', options.logLevel).child({ file: options.file })
 
-/** Set as soon as this process itself unmounts, so that the end of the mount is not reported as somebody else's doing. */
-let isUnmounting = false
+/** The supervisor has ordered the unmount: it has ended its exports before, and need not be told. */
+let isOrdered = false
+
+/** This process unmounts by itself, for a reason that leaves no choice. */
+let isStopping = false
 
 function parseOptions(argument: string | undefined): StartOptions {
   const parsed: unknown = JSON.parse(argument ?? 'null')
@@ -57,19 +60,15 @@ function makeCalls(serving: Serving): {
       return {}
     },
     unmount: async ({ force }) => {
-      await unmount(serving, force)
+      isOrdered = true
+      try {
+        await serving.unmount(force)
+      } catch (error) {
+        isOrdered = false
+        throw error
+      }
       return {}
     },
-  }
-}
-
-async function unmount(serving: Serving, force: boolean): Promise<void> {
-  isUnmounting = true
-  try {
-    await serving.unmount(force)
-  } catch (error) {
-    isUnmounting = false
-    throw error
   }
 }
 
@@ -84,9 +83,10 @@ async function answer(calls: ReturnType<typeof makeCalls>, { id, call, request }
 
 /** Unmounts by force, for a reason that leaves no choice. */
 function stop(serving: Serving, reason: string): void {
-  if (isUnmounting) return
+  if (isOrdered || isStopping) return
+  isStopping = true
   logger.info({ reason }, 'stopping')
-  unmount(serving, true).catch((error: unknown) => {
+  serving.unmount(true).catch((error: unknown) => {
     logger.fatal({ err: error }, 'could not unmount')
     process.exit(1)
   })
@@ -108,6 +108,9 @@ function stopWhenAsked(): (serving: Serving) => void {
   }
 }
 
+/** Snapshots are still read: closing the volume, as `abandon` would, changes their bytes; the end of this process does not. */
+const isHeld = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
+
 async function main(): Promise<void> {
   const startStopping = stopWhenAsked()
   const started = await Serving.start(options, logger, (walBytes) => {
@@ -124,10 +127,10 @@ async function main(): Promise<void> {
   startStopping(serving)
   try {
     await serving.ended
-    if (!isUnmounting) send({ type: 'unmounted' })
-    await serving.finish()
+    if (!isOrdered) send({ type: 'unmounted' })
+    await serving.finish(() => process.connected)
   } catch (error) {
-    await serving.abandon()
+    if (!isHeld(error)) await serving.abandon()
     throw error
   }
   logger.info('unmounted')

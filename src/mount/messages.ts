@@ -91,7 +91,7 @@ export type EventMessage =
     }
   /** It could not be mounted; the process exits with 1. */
   | { readonly type: 'failed'; readonly error: PlainError }
-  /** Somebody unmounted; the process closes the file and exits 0. */
+  /** Unmounted, but not by a call: held snapshots must be released, then the process closes the file and exits 0. */
   | { readonly type: 'unmounted' }
   /** Held snapshots keep the WAL above its limit: release them. */
   | { readonly type: 'wal-limit'; readonly walBytes: number }

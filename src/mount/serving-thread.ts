@@ -50,8 +50,10 @@ function step(work: () => void): void {
 step(() => {
   const volume = Volume.open(file)
   volume.collectOrphans()
-  const filesystem = new VolumeFilesystem(volume, shared)
   const logger = makeLogger('litevol-fuse', logLevel)
+  const filesystem = new VolumeFilesystem(volume, shared, (err, ino) => {
+    logger.warn({ err, ino }, 'a removed inode keeps its space for now')
+  })
   const orders: Record<ThreadOrder, () => void> = {
     serve() {
       const onInit = (negotiated: Negotiated): void => {

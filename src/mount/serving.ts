@@ -25,6 +25,10 @@ const detachGraceMs = 1000
  */
 const maxYoungGenerationSizeMb = 6
 
+/** How long the readers of snapshots have, once the mount is gone, to stop and release them; how often that is looked at; in ms. */
+const releaseTimeoutMs = 30_000
+const releasePollMs = 10
+
 /** Read-ahead of a mount in KiB: one request of the largest size. */
 const readAheadKb = 1024
 
@@ -43,6 +47,7 @@ export class Serving {
   #thread: Worker | undefined
   #root: Ino | undefined
   #deviceFd: number | undefined
+  #isMounted = false
   #minor: number | undefined
   #stopCheckpointing: (() => void) | undefined
   /** Settles when the mount is gone; rejects when the thread fails. */
@@ -135,10 +140,19 @@ export class Serving {
     if (!isGone) await this.#abort()
   }
 
-  /** Closes the volume after the mount is gone: checkpointed, one file; then gives it back. */
-  async finish(): Promise<void> {
+  /**
+   * Closes the volume after the mount is gone: checkpointed, one file; then gives it back. With `isWatched`, somebody may be
+   * reading the snapshots and is given time to stop and release them: the checkpoint changes the bytes under him.
+   * Throws EBUSY when he does not: nothing is closed then, what is committed stays in the WAL.
+   */
+  async finish(isWatched: () => boolean): Promise<void> {
     this.#setTitle('closing')
     this.#stopCheckpointing?.()
+    const deadline = Date.now() + releaseTimeoutMs
+    while (this.#snapshots.size > 0 && isWatched()) {
+      if (Date.now() > deadline) throw new ErrnoError('EBUSY', 'snapshots are still held: the volume is left with its WAL')
+      await sleep(releasePollMs)
+    }
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
     this.#maintenance.close()
     if (this.#thread !== undefined) {
@@ -152,8 +166,8 @@ export class Serving {
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
   async abandon(): Promise<void> {
-    if (this.#minor !== undefined) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
-    await this.finish().catch(() => undefined)
+    if (this.#isMounted) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
+    await this.finish(() => false).catch(() => undefined)
   }
 
   async #mount(): Promise<{ negotiated: Negotiated; dirtyLimit: string }> {
@@ -162,6 +176,7 @@ export class Serving {
     this.#deviceFd = openFuseDevice()
     await this.#startThread(this.#deviceFd, negotiated)
     mountFuse(this.#deviceFd, { source, mountpoint, readOnly })
+    this.#isMounted = true
     const { major, minor } = deviceNumber(mountpoint)
     this.#minor = minor
     this.#order('serve')
@@ -224,7 +239,10 @@ export class Serving {
   async #flush(): Promise<void> {
     const root = this.#root
     if (root === undefined) return
-    await flushFiles(this.#options.mountpoint, () => this.#maintenance.paths(writtenInodes(this.#shared), root))
+    await flushFiles(this.#options.mountpoint, {
+      list: () => writtenInodes(this.#shared),
+      paths: (inodes) => this.#maintenance.paths(inodes, root),
+    })
   }
 
   async #flushAsFarAsPossible(): Promise<void> {

@@ -33,9 +33,14 @@ export class VolumeFilesystem implements Filesystem {
   readonly #lookups = new LookupCounts()
   /** Inodes without a name that the kernel still knows. */
   readonly #orphans = new Set<Ino>()
+  /** Those of them that the kernel has forgotten, but whose rows could not be removed yet. */
+  readonly #uncollected = new Set<Ino>()
+  readonly #onFault: (error: unknown, ino: Ino) => void
 
-  constructor(volume: Volume, shared: SharedFiles) {
+  /** `onFault` is told of what fails beside a request. */
+  constructor(volume: Volume, shared: SharedFiles, onFault: (error: unknown, ino: Ino) => void) {
     this.#volume = volume
+    this.#onFault = onFault
     this.#openFiles = new OpenFiles(shared)
   }
 
@@ -51,7 +56,7 @@ export class VolumeFilesystem implements Filesystem {
 
   forget(nodeid: Nodeid, nlookup: number): void {
     const ino = this.#ino(nodeid)
-    if (this.#lookups.drop(ino, nlookup) && this.#orphans.delete(ino)) this.#volume.collect(ino)
+    if (this.#lookups.drop(ino, nlookup) && this.#orphans.has(ino)) this.#collect(ino)
   }
 
   getattr(nodeid: Nodeid): Attributes {
@@ -189,8 +194,26 @@ export class VolumeFilesystem implements Filesystem {
   /** Collects an inode that lost its last name, or leaves it to forget when the kernel knows it. */
   #dropUnnamed(inode: Inode): void {
     if (inode.nlink > 0) return
-    if (this.#lookups.has(inode.ino)) this.#orphans.add(inode.ino)
-    else this.#volume.collect(inode.ino)
+    this.#orphans.add(inode.ino)
+    if (!this.#lookups.has(inode.ino)) this.#collect(inode.ino)
+  }
+
+  /**
+   * Removes what is left of an orphan that the kernel does not know any more, and of those where that failed before. The removal
+   * of the name is committed and answered on its own: a full disk or damage here is no error of the request.
+   */
+  #collect(ino: Ino): void {
+    this.#uncollected.add(ino)
+    for (const waiting of this.#uncollected) {
+      try {
+        this.#volume.collect(waiting)
+      } catch (error) {
+        this.#onFault(error, waiting)
+        return
+      }
+      this.#uncollected.delete(waiting)
+      this.#orphans.delete(waiting)
+    }
   }
 }
 

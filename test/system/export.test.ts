@@ -166,3 +166,40 @@ test('stat moves with every change, and with nothing else', () =>
       last = next
     }
   }))
+
+test('exports go on under writers that make a file under a temporary name and rename it', () =>
+  withService(async (service, folder) => {
+    const { mountpoint, url } = await filled(service, 1)
+    const script = `import os,sys,time
+i=0
+while not os.path.exists(sys.argv[2]):
+    i+=1; t='%s/t%s-%d'%(sys.argv[1],sys.argv[3],i)
+    with open(t,'wb') as f: f.write(os.urandom(4096)); time.sleep(0.005); os.rename(t,t+'.done')
+    if i%2: os.unlink(t+'.done')`
+    const stop = join(folder, 'stop')
+    const writers = ['a', 'b', 'c', 'd'].map((name) => shell('python3 -c "$1" "$2" "$3" "$4"', script, mountpoint, stop, name))
+    const file = join(folder, 'e.sqlite')
+    for (let round = 0; round < 8; round++) {
+      await shell('curl -fsS "$1" -o "$2"', url, file)
+      assert.deepEqual(checkVolume(file), [])
+    }
+    await shell('touch "$1"', stop)
+    await Promise.all(writers)
+  }))
+
+test('an export that runs while somebody unmounts the volume by hand fails, or is whole: never other bytes', () =>
+  withService(async (service, folder) => {
+    const { mountpoint, url } = await filled(service, 20)
+    await (await fetch(url)).arrayBuffer() // its lease keeps the WAL: the next snapshot lies in it
+    await shell('echo small > "$1/small"', mountpoint)
+    const file = join(folder, 'e.sqlite')
+    const curl = spawn('curl', ['-fsS', '--limit-rate', '4M', url, '-o', file], { stdio: 'ignore', timeout: 60_000 })
+    const ended = once(curl, 'exit') as Promise<[number]>
+    await shell('for i in $(seq 100); do [ -s "$1" ] && exit 0; sleep 0.1; done; exit 1', file)
+    await shell('head -c 20M /dev/urandom > "$1/data"; umount "$1"', mountpoint)
+    const [code] = await ended
+    if (code === 0) assert.deepEqual(checkVolume(file, { deep: true }), [])
+    else assert.ok(statSync(file).size < 20 << 20)
+    for (let i = 0; i < 100 && service.volumeFiles().length > 1; i++) await shell('sleep 0.1')
+    assert.equal(service.volumeFiles().length, 1)
+  }))

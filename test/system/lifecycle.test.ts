@@ -138,6 +138,18 @@ test('twelve volumes are mounted and busy at once', () =>
     await shell('rm -rf "$1"/copy.*', service.roots.mountRoot)
   }))
 
+test('a second service with a data root of its own leaves the mounts of the first alone', () =>
+  withRoots(async (roots, folder) => {
+    const first = await Service.start(roots)
+    const mountpoint = await first.mount(await first.create('first'))
+    const dataRoot = join(folder, 'data2')
+    mkdirSync(dataRoot)
+    const second = await Service.start({ ...roots, dataRoot })
+    assert.equal(await shell('echo alive > "$1/a"; cat "$1/a"', mountpoint), 'alive\n')
+    await second.stop()
+    await first.stop()
+  }))
+
 test('a delete of a mounted volume unmounts it; a second service on the same data root is refused', () =>
   withService(async (service) => {
     const id = await service.create('short')
