@@ -48,6 +48,8 @@ export class Serving {
   #root: Ino | undefined
   #deviceFd: number | undefined
   #isMounted = false
+  /** The unmount under way. */
+  #unmounting: Promise<void> | undefined
   #minor: number | undefined
   #stopCheckpointing: (() => void) | undefined
   /** Settles when the mount is gone; rejects when the thread fails. */
@@ -126,6 +128,17 @@ export class Serving {
    * The caller then calls `finish`.
    */
   async unmount(force: boolean): Promise<void> {
+    // A signal and the supervisor's call may come together: the second joins the first, and tries itself only if that failed.
+    if (this.#unmounting !== undefined && (await succeeds(this.#unmounting))) return
+    this.#unmounting = this.#unmountNow(force)
+    try {
+      await this.#unmounting
+    } finally {
+      this.#unmounting = undefined
+    }
+  }
+
+  async #unmountNow(force: boolean): Promise<void> {
     const handles = countHandles(this.#shared)
     if (!force && handles > 0) throw busy(this.#options.mountpoint, handles)
     this.#setTitle('closing') // whoever wants the file next waits for us
@@ -280,6 +293,14 @@ export class Serving {
     this.#logger.error('the connection could not be aborted (is /sys read-only?): this process ends the hard way')
     process.kill(process.pid, 'SIGKILL')
   }
+}
+
+/** Whether a promise is kept; what it is broken with is its maker's matter. */
+function succeeds(promise: Promise<void>): Promise<boolean> {
+  return promise.then(
+    () => true,
+    () => false,
+  )
 }
 
 function busy(mountpoint: string, handles: number): ErrnoError {

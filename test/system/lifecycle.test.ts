@@ -36,6 +36,20 @@ test('SIGTERM with files open and exports running: flushed, unmounted, exit 0, e
     await next.stop()
   }))
 
+test('SIGTERM to the service and to its FUSE processes at once, as systemd sends it: all end in order', () =>
+  withRoots(async (roots) => {
+    const service = await Service.start(roots)
+    const ids = await Promise.all(['a', 'b', 'c', 'd'].map((name) => service.create(name)))
+    const pids: number[] = []
+    for (const id of ids) {
+      await shell('head -c 3M /dev/urandom > "$1/data"', await service.mount(id))
+      pids.push(Number((await service.call('GET', `/volumes/${id}/mount`)).body['pid']))
+    }
+    for (const pid of pids) process.kill(pid, 'SIGTERM')
+    await service.stop()
+    assert.ok(!service.output.some((line) => /"level":(50|60)/.test(line)), service.output.join('\n'))
+  }))
+
 test('a service that was killed: the next start clears its mounts, and the volumes have what was acknowledged', () =>
   withRoots(async (roots) => {
     const service = await Service.start(roots)

@@ -32,11 +32,14 @@ export class Service {
   readonly url: string
   readonly roots: Roots
   readonly child: ChildProcess
+  /** Every line it has printed. */
+  readonly output: readonly string[]
 
-  private constructor(url: string, roots: Roots, child: ChildProcess) {
+  private constructor(url: string, roots: Roots, child: ChildProcess, output: readonly string[]) {
     this.url = url
     this.roots = roots
     this.child = child
+    this.output = output
   }
 
   /** Starts `litevol serve` on a free port; returns when it listens. */
@@ -66,7 +69,7 @@ export class Service {
       url.reject(new Error(`litevol serve does not listen:\n${output.join('\n')}`))
     }, startLimitMs)
     try {
-      return new Service(await url.promise, roots, child)
+      return new Service(await url.promise, roots, child, output)
     } finally {
       clearTimeout(timer)
     }
