@@ -6,7 +6,7 @@
  */
 import { statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
-import { openConnection, translating, type Connection } from './connection.ts'
+import { openConnection, translating, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { integer, type Row } from './rows.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
@@ -30,6 +30,14 @@ export interface CheckpointResult {
 
 const slash = Buffer.from('/')
 
+const joinPath = (parent: Buffer, name: Buffer): Buffer => (parent.length === 0 ? name : Buffer.concat([parent, slash, name]))
+
+/** A directory, and a name in it. */
+interface Place {
+  readonly parent: Ino
+  readonly name: Buffer
+}
+
 type CheckpointMode = 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'
 
 export class Maintenance {
@@ -39,6 +47,7 @@ export class Maintenance {
   readonly #gate: Connection
   readonly #readState: () => StateSummary
   readonly #dentries: Dentries
+  readonly #selectParent: Statement<[number], Row>
   readonly #snapshots = new Set<Connection>()
 
   /** Call in the process that owns the file. */
@@ -48,6 +57,7 @@ export class Maintenance {
     this.#gate = openConnection(file)
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
+    this.#selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
   }
 
   /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */
@@ -138,20 +148,45 @@ export class Maintenance {
 
   /** Paths of the inodes from the volume's root, as bytes without a leading slash; one without a name is left out. */
   paths(inos: readonly Ino[], root: Ino): Buffer[] {
-    return translating(this.#file, () => inos.map((ino) => this.#path(ino, root)).filter((path) => path !== undefined))
+    return translating(this.#file, () => {
+      const near = this.#locateNear(inos)
+      const known = new Map<Ino, Buffer | undefined>([[root, Buffer.alloc(0)]])
+      return inos.map((ino) => this.#path(ino, near, known)).filter((path) => path !== undefined)
+    })
   }
 
-  #path(ino: Ino, root: Ino): Buffer | undefined {
-    const selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
-    const names: Buffer[] = []
-    for (let at = ino; at !== root;) {
-      const row = selectParent.get(at)
-      const place = row === undefined ? undefined : this.#dentries.locate(at, integer(row, 0, 'inodes', 'parent') as Ino)
-      if (place === undefined) return undefined
-      names.unshift(slash, place.name)
-      at = place.parent
+  /** Where the inodes lie, as far as the hints are right: one pass over each directory, however many of its files are asked for. */
+  #locateNear(inos: readonly Ino[]): Map<Ino, Place> {
+    const wanted = new Map<Ino, Set<Ino>>()
+    for (const ino of inos) {
+      const parent = this.#hint(ino)
+      if (parent !== undefined) wanted.set(parent, (wanted.get(parent) ?? new Set()).add(ino))
     }
-    return Buffer.concat(names.slice(1))
+    const found = new Map<Ino, Place>()
+    for (const [parent, files] of wanted) {
+      this.#dentries.list(parent, 0, ({ ino, name }) => {
+        if (files.delete(ino)) found.set(ino, { parent, name })
+        return files.size > 0
+      })
+    }
+    return found
+  }
+
+  /** The path of one inode; `known` keeps those of its directories for the next. */
+  #path(ino: Ino, near: ReadonlyMap<Ino, Place>, known: Map<Ino, Buffer | undefined>): Buffer | undefined {
+    if (known.has(ino)) return known.get(ino)
+    const hint = this.#hint(ino)
+    const place = near.get(ino) ?? (hint === undefined ? undefined : this.#dentries.locate(ino, hint))
+    const parent = place === undefined ? undefined : this.#path(place.parent, near, known)
+    const path = place === undefined || parent === undefined ? undefined : joinPath(parent, place.name)
+    known.set(ino, path)
+    return path
+  }
+
+  /** The directory that an inode was last known in. */
+  #hint(ino: Ino): Ino | undefined {
+    const row = this.#selectParent.get(ino)
+    return row === undefined ? undefined : (integer(row, 0, 'inodes', 'parent') as Ino)
   }
 
   #pragma(name: string): number {
