@@ -109,7 +109,9 @@ export class VolumeManager {
 
   /** Unmounts, and forgets that it was to persist. Throws ENOENT `not_mounted`, EBUSY unless `force`, ETIMEDOUT. */
   async unmount(id: string, force: boolean, who: string): Promise<void> {
-    await this.#volume(id).unmount(force)
+    const volume = this.#volume(id)
+    if (volume.state === 'failed') this.#setPersist(id, null, who) // not mounted, and not to be at the next start either
+    await volume.unmount(force)
     this.#setPersist(id, null, who)
   }
 

@@ -17,7 +17,7 @@ import { assertClean, withFolder } from '../support.ts'
 const main = new URL('../../src/mount/main.ts', import.meta.url)
 
 /** How long anything that touches a mount may take, in ms. */
-const limitMs = 120_000
+const limitMs = 300_000
 
 /** A served mount. */
 export class TestMount {
