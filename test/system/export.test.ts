@@ -197,7 +197,7 @@ test('an export that runs while somebody unmounts the volume by hand breaks off:
     const reader = response.body?.getReader() ?? assert.fail('no body')
     const received: Uint8Array[] = []
     const receive = async (): Promise<boolean> => {
-      const { done, value } = await reader.read()
+      const { done, value } = (await reader.read()) as { done: boolean; value?: Uint8Array }
       if (value !== undefined) received.push(value)
       return !done
     }
