@@ -98,11 +98,6 @@ export class ErrnoError extends Error {
   }
 }
 
-/** Whether `code` is a key of the table: narrows a foreign error's code. */
-export function isErrnoCode(code: unknown): code is ErrnoCode {
-  return typeof code === 'string' && Object.hasOwn(errorTable, code)
-}
-
 /** The code of a Node system error (`ENOENT`, …), or undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined

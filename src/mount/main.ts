@@ -83,7 +83,7 @@ async function answer(calls: ReturnType<typeof makeCalls>, { id, call, request }
 
 /** Unmounts by force, for a reason that leaves no choice. */
 function stop(serving: Serving, reason: string): void {
-  if (isOrdered || isStopping) return
+  if (isStopping) return
   isStopping = true
   logger.info({ reason }, 'stopping')
   serving.unmount(true).catch((error: unknown) => {

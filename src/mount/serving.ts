@@ -139,6 +139,7 @@ export class Serving {
   }
 
   async #unmountNow(force: boolean): Promise<void> {
+    if (!this.#isMounted) return
     const handles = countHandles(this.#shared)
     if (!force && handles > 0) throw busy(this.#options.mountpoint, handles)
     this.#setTitle('closing') // whoever wants the file next waits for us
@@ -214,6 +215,7 @@ export class Serving {
         negotiated.resolve(report.negotiated)
       },
       ended: () => {
+        this.#isMounted = false
         this.#ended.resolve(undefined)
       },
       closed: () => {
