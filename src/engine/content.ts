@@ -6,7 +6,7 @@
  */
 import { ErrnoError, isRegular, now, type Ino } from '../base/index.ts'
 import type { Chunks } from './chunks.ts'
-import { blockStart, type Extent, type Extents } from './extents.ts'
+import { blockEnd, blockStart, seekExtents, type Extent, type Extents, type SeekTarget } from './extents.ts'
 import type { Inode, InodePatch, Inodes } from './inodes.ts'
 import { blockSize } from './schema.ts'
 
@@ -15,6 +15,9 @@ export const maximumFileSize = 16 * 2 ** 40
 
 /** A block of more extents than this is folded: 16 small writes then pay for rewriting 128 KiB once. */
 const foldAt = 16
+
+/** A copy ends after this much, so that others are not kept waiting: 8192 extents of 128 KiB. */
+const copyStep = 1 << 30
 
 /** What a write does to the times. */
 export interface WriteOptions {
@@ -48,10 +51,10 @@ export class Content {
   write(ino: Ino, offset: number, data: Buffer, options: WriteOptions): void {
     const inode = this.#file(ino)
     const end = offset + data.length
-    if (end > maximumFileSize) throw new ErrnoError('EFBIG', `inode ${String(ino)}: a file has at most ${String(maximumFileSize)} bytes`)
+    assertSize(ino, end)
     let stored = inode.stored
     for (let at = offset; at < end;) {
-      const pieceEnd = Math.min(end, blockStart(at) + blockSize)
+      const pieceEnd = Math.min(end, blockEnd(at))
       stored += pieceEnd - at - this.#replace(inode, at, data.subarray(at - offset, pieceEnd - offset))
       at = pieceEnd
     }
@@ -61,15 +64,76 @@ export class Content {
   /** Sets the size: what is cut off is freed, what is added is a hole. Returns the inode. Call inside a transaction. */
   resize(inode: Inode, size: number): Inode {
     if (!isRegular(inode.mode)) throw new ErrnoError('EINVAL', `inode ${String(inode.ino)}: only a file has a size to set`)
-    if (size > maximumFileSize)
-      throw new ErrnoError('EFBIG', `inode ${String(inode.ino)}: a file has at most ${String(maximumFileSize)} bytes`)
-    const freed = size < inode.size ? this.#extents.clearFrom(inode.ino, size) : 0
+    assertSize(inode.ino, size)
+    const freed = size < inode.size ? this.#extents.clear(inode.ino, size, inode.size) : 0
     return this.#inodes.update(inode, { size, stored: inode.stored - freed })
+  }
+
+  /** How many bytes of a range are not stored, those behind the end included. Throws EFBIG for a range past the size limit. */
+  holesIn(ino: Ino, offset: number, length: number): number {
+    assertSize(ino, offset + length)
+    let holes = length
+    for (const extent of this.#extents.each(this.#file(ino).ino, offset, offset + length)) {
+      holes -= Math.min(extent.offset + extent.length, offset + length) - Math.max(extent.offset, offset)
+    }
+    return holes
+  }
+
+  /** Has the file reach at least to `end`; what is added is a hole. Times move as by a write. Call inside a transaction. Throws EFBIG. */
+  extend(ino: Ino, end: number): void {
+    const inode = this.#file(ino)
+    assertSize(ino, end)
+    this.#inodes.update(inode, this.#changed({ size: Math.max(inode.size, end) }))
+  }
+
+  /** Makes a range of the file a hole. Times move as by a write. Call inside a transaction. */
+  clear(ino: Ino, offset: number, length: number): void {
+    const inode = this.#file(ino)
+    const freed = this.#extents.clear(ino, offset, Math.min(inode.size, offset + length))
+    this.#inodes.update(inode, this.#changed({ stored: inode.stored - freed }))
+  }
+
+  /** As `seekExtents`. */
+  seek(ino: Ino, offset: number, target: SeekTarget): number {
+    return seekExtents(this.#extents, this.#file(ino), offset, target)
+  }
+
+  /**
+   * Has a range of `to` be that of `from`, by extents over the same chunks. Returns the length, which may be shorter.
+   * Call inside a transaction. Throws EINVAL for ranges of one file that overlap, EFBIG.
+   */
+  copy(from: Ino, fromOffset: number, to: Ino, toOffset: number, length: number): number {
+    const source = this.#file(from)
+    if (from === to && Math.abs(fromOffset - toOffset) < length) throw new ErrnoError('EINVAL', `inode ${String(to)}: the ranges overlap`)
+    const end = Math.min(source.size, fromOffset + Math.min(length, copyStep))
+    if (end <= fromOffset) return 0
+    const shift = toOffset - fromOffset
+    assertSize(to, end + shift)
+    const extents = [...this.#extents.each(from, fromOffset, end)]
+    const cleared = this.#extents.clear(to, toOffset, end + shift)
+    const added = extents.reduce((sum, extent) => sum + this.#share(to, extent, fromOffset, end, shift), 0)
+    const target = this.#file(to)
+    const size = Math.max(target.size, end + shift)
+    this.#inodes.update(target, this.#changed({ size, stored: target.stored + added - cleared }))
+    return end - fromOffset
+  }
+
+  /** Names the part of an extent in start … end once more, `shift` bytes further, cut where a block ends there. Returns its bytes. */
+  #share(to: Ino, { offset, length, chunk, chunkOffset }: Extent, start: number, end: number, shift: number): number {
+    const first = Math.max(offset, start)
+    const last = Math.min(offset + length, end)
+    for (let at = first; at < last;) {
+      const pieceEnd = Math.min(last, blockEnd(at + shift) - shift)
+      this.#chunks.retain(chunk)
+      this.#extents.insert(to, { offset: at + shift, length: pieceEnd - at, chunk, chunkOffset: chunkOffset + at - offset })
+      at = pieceEnd
+    }
+    return last - first
   }
 
   /** Frees up to 1024 extents of an inode that is going; returns false when none are left. Call inside a transaction. */
   removeSome(ino: Ino): boolean {
-    const freed = this.#extents.removeSome(ino, 0)
+    const freed = this.#extents.removeSome(ino)
     if (freed === undefined) return false
     const inode = this.#inodes.get(ino)
     this.#inodes.update(inode, { stored: inode.stored - freed })
@@ -78,7 +142,11 @@ export class Content {
 
   #written(inode: Inode, stored: number, size: number, { keepTimes, clearMode }: WriteOptions): InodePatch {
     const patch = { stored, size, mode: inode.mode & ~clearMode }
-    if (keepTimes) return patch
+    return keepTimes ? patch : this.#changed(patch)
+  }
+
+  /** The patch of a change that moves mtime and ctime. */
+  #changed(patch: InodePatch): InodePatch {
     const time = now()
     return { ...patch, mtime: time, ctime: time }
   }
@@ -144,4 +212,8 @@ function adjacentRuns(extents: readonly Extent[]): Extent[][] {
     end = extent.offset + extent.length
   }
   return runs
+}
+
+function assertSize(ino: Ino, size: number): void {
+  if (size > maximumFileSize) throw new ErrnoError('EFBIG', `inode ${String(ino)}: a file has at most ${String(maximumFileSize)} bytes`)
 }

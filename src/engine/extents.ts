@@ -3,7 +3,7 @@
  * Keeps: extents of a file do not overlap; none crosses a multiple of `blockSize`; each one holds one ref of its chunk.
  * Leaves: sizes and times to content.ts, the bytes to chunks.ts.
  */
-import type { Ino } from '../base/index.ts'
+import { ErrnoError, type Ino } from '../base/index.ts'
 import type { Chunks } from './chunks.ts'
 import type { Connection, Statement } from './connection.ts'
 import { integer, type Row } from './rows.ts'
@@ -17,8 +17,14 @@ export interface Extent {
   readonly chunkOffset: number
 }
 
-/** Rows removed in one step, so that a statement never returns a whole huge file. */
-const removalStep = 1024
+/** What lseek(2) looks for. */
+export type SeekTarget = 'data' | 'hole'
+
+/** Rows read in one step, so that a statement never returns a whole huge file. */
+const stepSize = 1024
+
+/** LIMIT of a statement without one. */
+const unlimited = -1
 
 const table = 'extents'
 
@@ -30,19 +36,23 @@ function decode(row: Row): Extent {
 /** The start of the block that holds `offset`. */
 export const blockStart = (offset: number): number => offset - (offset % blockSize)
 
+/** The end of the block that holds `offset`: where the next one starts. */
+export const blockEnd = (offset: number): number => blockStart(offset) + blockSize
+
 export class Extents {
   readonly #chunks: Chunks
-  readonly #range: Statement<[number, number, number], Row>
-  readonly #from: Statement<[number, number, number], Row>
+  readonly #range: Statement<[number, number, number, number], Row>
   readonly #insert: Statement<[number, number, number, number, number]>
   readonly #shorten: Statement<[number, number, number]>
   readonly #delete: Statement<[number, number]>
 
   constructor(connection: Connection, chunks: Chunks) {
     this.#chunks = chunks
-    const select = 'SELECT offset, length, chunk, chunk_offset FROM extents WHERE ino = ? AND offset >= ?'
-    this.#range = connection.prepare<[number, number, number], Row>(`${select} AND offset < ? ORDER BY offset`).raw(true)
-    this.#from = connection.prepare<[number, number, number], Row>(`${select} ORDER BY offset LIMIT ?`).raw(true)
+    this.#range = connection
+      .prepare<[number, number, number, number], Row>(
+        'SELECT offset, length, chunk, chunk_offset FROM extents WHERE ino = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?',
+      )
+      .raw(true)
     this.#insert = connection.prepare('INSERT INTO extents (ino, offset, length, chunk, chunk_offset) VALUES (?, ?, ?, ?, ?)')
     this.#shorten = connection.prepare('UPDATE extents SET length = ? WHERE ino = ? AND offset = ?')
     this.#delete = connection.prepare('DELETE FROM extents WHERE ino = ? AND offset = ?')
@@ -55,7 +65,19 @@ export class Extents {
 
   /** The extents from the start of the block of `start` to before `end`, in order. */
   inBlocks(ino: Ino, start: number, end: number): Extent[] {
-    return this.#range.all(ino, blockStart(start), end).map(decode)
+    return this.#select(ino, blockStart(start), end, unlimited)
+  }
+
+  /** All extents of start … end in order, read in steps: the first and the last may reach beyond. Change none while going through them. */
+  *each(ino: Ino, start: number, end: number): Generator<Extent> {
+    yield* this.overlapping(ino, start, Math.min(end, blockEnd(start)))
+    for (let at = blockEnd(start); at < end;) {
+      const step = this.#select(ino, at, end, stepSize)
+      yield* step
+      const last = step.at(-1)
+      if (last === undefined) return
+      at = last.offset + 1
+    }
   }
 
   /** Adds an extent for a chunk whose ref the caller already holds. Call inside a transaction, with the range free. */
@@ -63,9 +85,14 @@ export class Extents {
     this.#insert.run(ino, offset, length, chunk, chunkOffset)
   }
 
-  /** Frees start … end of the file: what lay there becomes a hole. Returns how many bytes were stored there. Call inside a transaction. */
+  /** Frees start … end of the file, however much: what lay there becomes a hole. Returns how many bytes were stored there. Call inside a transaction. */
   clear(ino: Ino, start: number, end: number): number {
-    return this.clearOf(ino, this.overlapping(ino, start, end), start, end)
+    let freed = this.clearOf(ino, this.overlapping(ino, start, Math.min(end, blockEnd(start))), start, end)
+    for (;;) {
+      const step = this.#select(ino, blockEnd(start), end, stepSize)
+      if (step.length === 0) return freed
+      freed += this.clearOf(ino, step, start, end)
+    }
   }
 
   /** The same where the extents there are known already; those of `extents` that lie elsewhere are left alone. */
@@ -77,21 +104,15 @@ export class Extents {
     return freed
   }
 
-  /** Frees everything from `start` on, however much. Returns the bytes freed. Call inside a transaction. */
-  clearFrom(ino: Ino, start: number): number {
-    let freed = this.clear(ino, start, blockStart(start) + blockSize)
-    for (;;) {
-      const step = this.removeSome(ino, start)
-      if (step === undefined) return freed
-      freed += step
-    }
+  /** Removes up to 1024 extents of an inode that is going; returns the bytes freed, or undefined when there were none. Call inside a transaction. */
+  removeSome(ino: Ino): number | undefined {
+    const extents = this.#select(ino, 0, Number.MAX_SAFE_INTEGER, stepSize)
+    if (extents.length === 0) return undefined
+    return extents.reduce((freed, extent) => freed + this.#remove(ino, extent), 0)
   }
 
-  /** Removes up to 1024 extents at or after `start`; returns the bytes freed, or undefined when there were none. Call inside a transaction. */
-  removeSome(ino: Ino, start: number): number | undefined {
-    const rows = this.#from.all(ino, start, removalStep)
-    if (rows.length === 0) return undefined
-    return rows.map(decode).reduce((freed, extent) => freed + this.#remove(ino, extent), 0)
+  #select(ino: Ino, start: number, end: number, limit: number): Extent[] {
+    return this.#range.all(ino, start, end, limit).map(decode)
   }
 
   /** Takes start … end out of one extent, keeping what lies before and after; returns the bytes taken. */
@@ -119,4 +140,16 @@ export class Extents {
     this.#chunks.release(chunk)
     return length
   }
+}
+
+/** The first offset from `offset` on that is stored, or is in a hole; the end of the file is a hole. Throws ENXIO when there is none. */
+export function seekExtents(extents: Extents, { ino, size }: { ino: Ino; size: number }, offset: number, target: SeekTarget): number {
+  let hole = offset
+  for (const extent of offset < size ? extents.each(ino, offset, size) : []) {
+    if (target === 'data') return Math.max(offset, extent.offset)
+    if (extent.offset > hole) break
+    hole = extent.offset + extent.length
+  }
+  if (target === 'data' || offset >= size) throw new ErrnoError('ENXIO', `inode ${String(ino)}: no ${target} from ${String(offset)} on`)
+  return hole
 }

@@ -6,8 +6,10 @@
  */
 import { statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
+import { Chunks } from './chunks.ts'
 import { openConnection, translating, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
+import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { integer, type Row } from './rows.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
 
@@ -47,7 +49,9 @@ export class Maintenance {
   readonly #gate: Connection
   readonly #readState: () => StateSummary
   readonly #dentries: Dentries
+  readonly #extents: Extents
   readonly #selectParent: Statement<[number], Row>
+  readonly #selectSize: Statement<[number], Row>
   readonly #snapshots = new Set<Connection>()
 
   /** Call in the process that owns the file. */
@@ -57,6 +61,8 @@ export class Maintenance {
     this.#gate = openConnection(file)
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
+    this.#extents = new Extents(this.#checkpointer, new Chunks(this.#checkpointer))
+    this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)
     this.#selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
   }
 
@@ -71,6 +77,15 @@ export class Maintenance {
   /** The state as committed now, and the bytes the file has when checkpointed. */
   state(): StateSummary & { readonly sizeBytes: number } {
     return translating(this.#file, () => ({ ...this.#readState(), sizeBytes: this.#pragma('page_count') * this.#pragma('page_size') }))
+  }
+
+  /** As Volume.seek, by what is committed now. Throws ENXIO, ESTALE. */
+  seek(ino: Ino, offset: number, target: SeekTarget): number {
+    return translating(this.#file, () => {
+      const row = this.#selectSize.get(ino)
+      if (row === undefined) throw new ErrnoError('ESTALE', `inode ${String(ino)}: does not exist`, { context: { ino } })
+      return seekExtents(this.#extents, { ino, size: integer(row, 0, 'inodes', 'size') }, offset, target)
+    })
   }
 
   /** Bytes of the WAL file; after a restart of the WAL, its old frames are counted too. */

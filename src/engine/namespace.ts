@@ -17,6 +17,7 @@ import {
   type Ino,
   type Timestamp,
 } from '../base/index.ts'
+import type { Acls } from './acls.ts'
 import type { Dentries, Dentry } from './dentries.ts'
 import type { Inode, Inodes } from './inodes.ts'
 
@@ -24,8 +25,10 @@ import type { Inode, Inodes } from './inodes.ts'
 export interface Creation {
   readonly uid: number
   readonly gid: number
-  /** Type and permission bits, umask applied. */
+  /** Type and permission bits. */
   readonly mode: number
+  /** Permission bits to take away where the directory has no default list, acl(5). Default: 0. */
+  readonly umask?: number
   readonly rdev?: number
   readonly target?: Buffer
 }
@@ -42,10 +45,12 @@ const maximumTarget = 4095
 export class Namespace {
   readonly #inodes: Inodes
   readonly #dentries: Dentries
+  readonly #acls: Acls
 
-  constructor(inodes: Inodes, dentries: Dentries) {
+  constructor(inodes: Inodes, dentries: Dentries, acls: Acls) {
     this.#inodes = inodes
     this.#dentries = dentries
+    this.#acls = acls
   }
 
   /** The inode of that name, or undefined. `.` and `..` lead to the directory and its parent. */
@@ -182,11 +187,13 @@ export class Namespace {
   }
 
   #newInode(directory: Inode, creation: Creation, nlink: number, time: Timestamp): Inode {
-    const { uid, gid, mode, rdev = 0, target } = creation
+    const { uid, gid, rdev = 0, target } = creation
+    const inheritance = this.#acls.inherit(directory.ino, creation.mode, creation.umask ?? 0)
+    const { mode } = inheritance
     if (isSymlink(mode) && (target?.length ?? 0) > maximumTarget)
       throw new ErrnoError('ENAMETOOLONG', 'symlink: its target has at most 4095 bytes')
     const inherits = (directory.mode & S_ISGID) !== 0
-    return this.#inodes.insert({
+    const inode = this.#inodes.insert({
       volume: directory.volume,
       mode: inherits && isDirectory(mode) ? mode | S_ISGID : mode,
       nlink,
@@ -198,6 +205,8 @@ export class Namespace {
       time,
       target: target ?? null,
     })
+    this.#acls.bequeath(inode.ino, inheritance)
+    return inode
   }
 
   #dropLink(inode: Inode, time: Timestamp): Inode {

@@ -50,6 +50,13 @@ export class Space {
     this.#budget -= cost
   }
 
+  /** Throws ENOSPC when the disk has no room for `bytes` more of content. Claims nothing. */
+  assertRoom(bytes: number): void {
+    const { blockSize, blocksAvailable } = this.room()
+    if (bytes <= blockSize * blocksAvailable) return
+    throw new ErrnoError('ENOSPC', `volume file ${this.#file}: the disk has no room for ${String(bytes)} bytes`)
+  }
+
   /** Copies the WAL into the file and gives its disk space back, as far as that goes without waiting for anybody. */
   reclaim(): void {
     const timeout = Number(this.#connection.pragma('busy_timeout', { simple: true }))

@@ -7,17 +7,19 @@
 import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
+import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
-import { openConnection, translateError, translating, type Connection, type Statement } from './connection.ts'
+import { openConnection, translating, type Connection } from './connection.ts'
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
-import { Extents } from './extents.ts'
+import { Extents, type SeekTarget } from './extents.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
 import { integer, type Row } from './rows.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State } from './state.ts'
+import { Transactions } from './transactions.ts'
 import { Xattrs } from './xattrs.ts'
 
 /** The attributes that a caller may set; an absent one stays. */
@@ -46,15 +48,13 @@ export class Volume {
   /** The root directory. */
   readonly root: Ino
   readonly #connection: Connection
-  readonly #begin: Statement<[]>
-  readonly #commit: Statement<[]>
-  readonly #rollback: Statement<[]>
+  readonly #transactions: Transactions
   readonly #state: State
   readonly #space: Space
   readonly #inodes: Inodes
   readonly #dentries: Dentries
-  readonly #chunks: Chunks
   readonly #xattrs: Xattrs
+  readonly #acls: Acls
   readonly #namespace: Namespace
   readonly #content: Content
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
@@ -63,17 +63,16 @@ export class Volume {
   private constructor(file: string, connection: Connection) {
     this.file = file
     this.#connection = connection
-    this.#begin = connection.prepare('BEGIN IMMEDIATE')
-    this.#commit = connection.prepare('COMMIT')
-    this.#rollback = connection.prepare('ROLLBACK')
+    const chunks = new Chunks(connection)
     this.#state = new State(connection)
     this.#space = new Space(file, connection)
     this.#inodes = new Inodes(connection, this.#state)
+    this.#transactions = new Transactions(file, connection, this.#state, this.#space, [this.#inodes, chunks])
     this.#dentries = new Dentries(connection)
-    this.#chunks = new Chunks(connection)
     this.#xattrs = new Xattrs(connection)
-    this.#namespace = new Namespace(this.#inodes, this.#dentries)
-    this.#content = new Content(this.#inodes, this.#chunks, new Extents(connection, this.#chunks))
+    this.#acls = new Acls(this.#xattrs)
+    this.#namespace = new Namespace(this.#inodes, this.#dentries, this.#acls)
+    this.#content = new Content(this.#inodes, chunks, new Extents(connection, chunks))
     this.root = readRoot(connection)
   }
 
@@ -106,16 +105,16 @@ export class Volume {
 
   /** The inode. Throws ESTALE. */
   get(ino: Ino): Inode {
-    return this.#reading(() => this.#inodes.get(ino))
+    return this.#transactions.reading(() => this.#inodes.get(ino))
   }
 
   lookup(parent: Ino, name: Buffer): Inode | undefined {
-    return this.#reading(() => this.#namespace.lookup(parent, name))
+    return this.#transactions.reading(() => this.#namespace.lookup(parent, name))
   }
 
   /** The target of a symlink. Throws EINVAL for anything else. */
   readlink(ino: Ino): Buffer {
-    return this.#reading(() => {
+    return this.#transactions.reading(() => {
       if (!isSymlink(this.#inodes.get(ino).mode)) throw new ErrnoError('EINVAL', `inode ${String(ino)}: is not a symlink`)
       return this.#inodes.target(ino)
     })
@@ -123,54 +122,86 @@ export class Volume {
 
   /** The entries after `cookie` in order, `.` and `..` not among them, until `visit` returns false. */
   list(ino: Ino, cookie: number, visit: (dentry: Dentry) => boolean): void {
-    this.#reading(() => {
+    this.#transactions.reading(() => {
       if (!isDirectory(this.#inodes.get(ino).mode)) throw new ErrnoError('ENOTDIR', `inode ${String(ino)}: is not a directory`)
       this.#dentries.list(ino, cookie, visit)
     })
   }
 
   create(parent: Ino, name: Buffer, creation: Creation): Inode {
-    return this.#adding(creation.target?.length ?? 0, () => this.#namespace.create(parent, name, creation))
+    return this.#transactions.adding(creation.target?.length ?? 0, () => this.#namespace.create(parent, name, creation))
   }
 
   createUnnamed(parent: Ino, creation: Creation): Inode {
-    return this.#adding(0, () => this.#namespace.createUnnamed(parent, creation))
+    return this.#transactions.adding(0, () => this.#namespace.createUnnamed(parent, creation))
   }
 
   link(ino: Ino, parent: Ino, name: Buffer): Inode {
-    return this.#adding(0, () => this.#namespace.link(ino, parent, name))
+    return this.#transactions.adding(0, () => this.#namespace.link(ino, parent, name))
   }
 
   /** Removes a name; at nlink 0 the inode is an orphan until `collect`. */
   unlink(parent: Ino, name: Buffer): Inode {
-    return this.#changing(() => this.#namespace.unlink(parent, name))
+    return this.#transactions.changing(() => this.#namespace.unlink(parent, name))
   }
 
   rmdir(parent: Ino, name: Buffer): Inode {
-    return this.#changing(() => this.#namespace.rmdir(parent, name))
+    return this.#transactions.changing(() => this.#namespace.rmdir(parent, name))
   }
 
   /** Returns the inode that lost its name to the rename, if any: with nlink 0 it is an orphan until `collect`. */
   rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number): Inode | undefined {
-    return this.#changing(() => this.#namespace.rename(parent, name, newParent, newName, flags))
+    return this.#transactions.changing(() => this.#namespace.rename(parent, name, newParent, newName, flags))
   }
 
   /** Fills `into` from `offset`; returns how many bytes the file had there. */
   read(ino: Ino, offset: number, into: Buffer): number {
-    return this.#reading(() => this.#content.read(ino, offset, into))
+    return this.#transactions.reading(() => this.#content.read(ino, offset, into))
   }
 
   write(ino: Ino, offset: number, data: Buffer, options: { keepTimes: boolean; killPrivileges: boolean }): void {
-    this.#adding(data.length, () => {
+    this.#transactions.adding(data.length, () => {
       const clearMode = options.killPrivileges ? this.#privileges(this.#inodes.get(ino)) : 0
       const writeOptions: WriteOptions = { keepTimes: options.keepTimes, clearMode }
       this.#content.write(ino, offset, data, writeOptions)
     })
   }
 
+  /**
+   * Makes room as fallocate(2) does, or takes it away. Space is not reserved: that there is room now is all that is said.
+   * Throws ENOSPC, EFBIG.
+   */
+  allocate(ino: Ino, offset: number, length: number, options: { keepSize: boolean }): void {
+    this.#transactions.adding(0, () => {
+      this.#space.assertRoom(this.#content.holesIn(ino, offset, length))
+      this.#content.extend(ino, options.keepSize ? 0 : offset + length)
+    })
+  }
+
+  /** Makes a range a hole: zeros that take no space. Beyond the end the file grows unless `keepSize`. Throws EFBIG. */
+  clear(ino: Ino, offset: number, length: number, options: { keepSize: boolean }): void {
+    this.#transactions.changing(() => {
+      this.#content.clear(ino, offset, length)
+      this.#content.extend(ino, options.keepSize ? 0 : offset + length)
+    })
+  }
+
+  /** Where from `offset` on the next stored byte or the next hole is; the end counts as a hole. Throws ENXIO past the end or the last data. */
+  seek(ino: Ino, offset: number, target: SeekTarget): number {
+    return this.#transactions.reading(() => this.#content.seek(ino, offset, target))
+  }
+
+  /**
+   * Has `length` bytes of `target` be those of `source` by naming the same chunks: nothing is copied. The ranges do not overlap.
+   * Returns how many bytes: fewer at the end of the source, and after 1 GiB. Throws EFBIG.
+   */
+  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number): number {
+    return this.#transactions.adding(0, () => this.#content.copy(source, sourceOffset, target, targetOffset, length))
+  }
+
   /** Sets attributes, all or none; ctime is now unless given. Returns the inode as it is then. */
   setAttributes(ino: Ino, patch: AttributePatch): Inode {
-    return this.#changing(() => this.#setAttributes(this.#inodes.get(ino), patch))
+    return this.#transactions.changing(() => this.#setAttributes(this.#inodes.get(ino), patch))
   }
 
   #setAttributes(inode: Inode, patch: AttributePatch): Inode {
@@ -181,6 +212,7 @@ export class Volume {
     const clear = killPrivileges || isOwned ? this.#privileges(resized) : 0
     const changes: InodePatch = { ctime: time, ...(size === undefined ? {} : { mtime: time }), ...fields }
     const mode = patch.mode === undefined ? resized.mode & ~clear : (resized.mode & ~0o7777) | (patch.mode & 0o7777)
+    if (patch.mode !== undefined) this.#acls.follow(inode.ino, mode)
     return this.#inodes.update(resized, { ...changes, mode })
   }
 
@@ -193,25 +225,32 @@ export class Volume {
 
   /** The value of an extended attribute. Throws ENODATA. */
   getXattr(ino: Ino, name: Buffer): Buffer {
-    const value = this.#reading(() => this.#xattrs.find(ino, name))
+    const value = this.#transactions.reading(() => this.#xattrs.find(ino, name))
     if (value === undefined) throw new ErrnoError('ENODATA', `inode ${String(ino)}: the attribute does not exist`)
     return value
   }
 
   xattrNames(ino: Ino): Buffer[] {
-    return this.#reading(() => this.#xattrs.names(ino))
+    return this.#transactions.reading(() => this.#xattrs.names(ino))
   }
 
-  /** `flags` as in setxattr(2). */
-  setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
-    this.#adding(value.length, () => {
+  /** `flags` as in setxattr(2). An access control list takes the permission bits along; `clearSetgid` is for it. */
+  setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number, clearSetgid = false): void {
+    this.#transactions.adding(value.length, () => {
+      const inode = this.#inodes.get(ino)
+      if (Acls.isName(name)) {
+        this.#inodes.update(inode, { ctime: now(), mode: this.#acls.set(inode, name, value, clearSetgid) })
+        return
+      }
       this.#xattrs.set(ino, name, value, flags)
-      this.#inodes.update(this.#inodes.get(ino), { ctime: now() })
+      this.#inodes.update(inode, { ctime: now() })
     })
   }
 
+  /** Throws ENODATA when there is none; removing a list that is not there is nothing, as in ext4. */
   removeXattr(ino: Ino, name: Buffer): void {
-    this.#changing(() => {
+    if (Acls.isName(name) && this.#transactions.reading(() => this.#xattrs.find(ino, name)) === undefined) return
+    this.#transactions.changing(() => {
       if (!this.#xattrs.delete(ino, name)) throw new ErrnoError('ENODATA', `inode ${String(ino)}: the attribute does not exist`)
       this.#inodes.update(this.#inodes.get(ino), { ctime: now() })
     })
@@ -219,9 +258,9 @@ export class Volume {
 
   /** Removes all that is left of an inode without names; of any other, nothing. A large file goes in several transactions. */
   collect(ino: Ino): void {
-    if (this.#reading(() => this.#inodes.find(ino))?.nlink !== 0) return
-    while (this.#housekeeping(() => this.#content.removeSome(ino))) continue
-    this.#housekeeping(() => {
+    if (this.#transactions.reading(() => this.#inodes.find(ino))?.nlink !== 0) return
+    while (this.#transactions.housekeeping(() => this.#content.removeSome(ino))) continue
+    this.#transactions.housekeeping(() => {
       this.#xattrs.deleteAll(ino)
       this.#inodes.delete(ino)
     })
@@ -229,7 +268,7 @@ export class Volume {
 
   /** Collects every inode without names: nothing holds them any more. */
   collectOrphans(): void {
-    for (const ino of this.#reading(() => this.#inodes.orphans())) this.collect(ino)
+    for (const ino of this.#transactions.reading(() => this.#inodes.orphans())) this.collect(ino)
   }
 
   /** Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss. */
@@ -242,7 +281,7 @@ export class Volume {
 
   /** What statfs(2) tells. */
   room(): Room {
-    return this.#reading(() => ({ ...this.#space.room(), inodes: this.#state.inodes }))
+    return this.#transactions.reading(() => ({ ...this.#space.room(), inodes: this.#state.inodes }))
   }
 
   /** Opens the -wal and makes its name durable too: SQLite itself would sync the directory only with its first own sync. */
@@ -253,65 +292,6 @@ export class Volume {
     fsyncSync(directory)
     closeSync(directory)
     return openSync(file, 'r+')
-  }
-
-  #reading<T>(work: () => T): T {
-    try {
-      return work()
-    } catch (error) {
-      throw translateError(this.file, error)
-    }
-  }
-
-  /** One transaction that adds `bytes` and whose change a user can see: refused on a disk that is as good as full. */
-  #adding<T>(bytes: number, work: () => T): T {
-    this.#reading(() => {
-      this.#space.take(bytes)
-    })
-    return this.#changing(work)
-  }
-
-  /** One transaction whose change a user can see. */
-  #changing<T>(work: () => T): T {
-    return this.#transaction(work, true)
-  }
-
-  /** One transaction that no user can see: it moves the name of the bytes, not the change token. */
-  #housekeeping<T>(work: () => T): T {
-    return this.#transaction(work, false)
-  }
-
-  /** Runs `work` in a transaction; on a full disk once more, after the WAL's space was given back. */
-  #transaction<T>(work: () => T, isVisible: boolean): T {
-    try {
-      return this.#attempt(work, isVisible)
-    } catch (error) {
-      if (!(error instanceof ErrnoError) || error.code !== 'ENOSPC') throw error
-      this.#space.reclaim()
-      return this.#attempt(work, isVisible)
-    }
-  }
-
-  #attempt<T>(work: () => T, isVisible: boolean): T {
-    try {
-      this.#begin.run()
-      const result = work()
-      this.#state.advance(isVisible)
-      this.#commit.run()
-      this.#state.committed()
-      return result
-    } catch (error) {
-      this.#undo()
-      throw translateError(this.file, error)
-    }
-  }
-
-  /** Ends a failed transaction; some errors (SQLITE_FULL) have ended it already. */
-  #undo(): void {
-    this.#state.rolledBack()
-    this.#inodes.rolledBack()
-    this.#chunks.rolledBack()
-    if (this.#connection.inTransaction) this.#rollback.run()
   }
 }
 

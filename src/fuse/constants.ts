@@ -8,8 +8,8 @@
 export const PROTOCOL_MAJOR = 7
 export const PROTOCOL_MINOR = 45
 
-/** The oldest minor whose structs are those of wire.ts: 7.23 (Linux 3.15) gave `fuse_init_out` its 64 bytes. */
-export const OLDEST_MINOR = 23
+/** The oldest minor whose structs are those of wire.ts: 7.33 (Linux 5.13) gave `fuse_setxattr_in` its flags. */
+export const OLDEST_MINOR = 33
 
 /** The nodeid of the mounted root: FUSE_ROOT_ID. */
 export const ROOT_ID = 1
@@ -150,6 +150,15 @@ export const FOPEN = {
 
 /** Bits of `writeFlags` in WriteIn. */
 export const WRITE = { CACHE: 1 << 0, LOCKOWNER: 1 << 1, KILL_SUIDGID: 1 << 2 } as const
+
+/** Bit of `setxattrFlags` in SetxattrIn. */
+export const SETXATTR_ACL_KILL_SGID = 1 << 0
+
+/** Flags of fallocate(2), linux/falloc.h; the kernel's FUSE lets no others pass. */
+export const FALLOC = { KEEP_SIZE: 0x01, PUNCH_HOLE: 0x02, ZERO_RANGE: 0x10 } as const
+
+/** `whence` of lseek(2), linux/fs.h: the two that reach a FUSE server. */
+export const SEEK = { DATA: 3, HOLE: 4 } as const
 
 /** Bit of `openFlags` in OpenIn and CreateIn. */
 export const OPEN_KILL_SUIDGID = 1 << 0

@@ -7,11 +7,12 @@ import { AssertionError } from 'node:assert'
 import { ErrnoError, errorTable } from '../base/index.ts'
 import type { Logger } from '../base/index.ts'
 import type { Filesystem } from './filesystem.ts'
+import type { LateSeek } from './late-seek.ts'
 import { MAX_WRITE, negotiate } from './negotiate.ts'
 import type { InitAnswer, InitOffer, Negotiated } from './negotiate.ts'
 import { findOperation } from './operation-table.ts'
 import type { Operation } from './operation-table.ts'
-import { PAYLOAD_AT } from './replies.ts'
+import { LATER, PAYLOAD_AT } from './replies.ts'
 import { fillCall, makeCall, prefaulted } from './request.ts'
 import type { Bytes, Call } from './request.ts'
 import { traceOf, uniqueOf } from './trace.ts'
@@ -24,6 +25,8 @@ export interface SessionOptions {
   readonly logger?: Logger
   /** Called once, when the kernel's INIT was understood and just before it is answered. */
   readonly onInit?: (negotiated: Negotiated) => void
+  /** Takes an LSEEK that is to be answered by `answerLateSeek`, on another thread. Without it every LSEEK is answered at once. */
+  readonly onLateSeek?: (seek: LateSeek) => void
   /** Called for each request before it is served. */
   readonly onRequest?: (opcode: number) => void
 }
@@ -45,7 +48,13 @@ export class Dispatcher {
 
   constructor(fs: Filesystem, options: SessionOptions) {
     this.#options = options
-    this.#call = makeCall(fs, (offer) => this.#initialise(offer), this.reply)
+    const { onLateSeek } = options
+    this.#call = makeCall({
+      fs,
+      initialise: (offer) => this.#initialise(offer),
+      postpone: onLateSeek && ((seek) => onLateSeek({ unique: this.request.view.getBigUint64(UNIQUE_AT, true), ...seek })),
+      reply: this.reply,
+    })
     this.#trace = traceOf(options.logger)
   }
 
@@ -80,7 +89,7 @@ export class Dispatcher {
   #answer(operation: Operation, length: number): number {
     try {
       const payload = this.#serve(operation, length)
-      return operation.isAnswered ? this.#header(PAYLOAD_AT + payload, 0) : 0
+      return operation.isAnswered && payload !== LATER ? this.#header(PAYLOAD_AT + payload, 0) : 0
     } catch (error) {
       return this.#fail(operation, error)
     }

@@ -39,6 +39,19 @@ export interface AttributeChanges {
   killPrivileges?: boolean
 }
 
+/** Who makes a new inode. The umask counts unless the directory has a default access control list, acl(5); 0 where the kernel has applied it. */
+export interface Maker extends Caller {
+  readonly umask: number
+}
+
+/** How a SETXATTR came. */
+export interface XattrOptions {
+  /** XATTR_CREATE (1) and XATTR_REPLACE (2) of setxattr(2). */
+  readonly flags: number
+  /** Clear setgid: who sets an access control list is not of the file's group (FUSE_SETXATTR_ACL_KILL_SGID). */
+  readonly clearSetgid: boolean
+}
+
 /** How a WRITE came. */
 export interface WriteOrigin {
   /** From the kernel's write-back (FUSE_WRITE_CACHE): the kernel owns mtime and sends it by SETATTR. */
@@ -79,8 +92,8 @@ export interface Filesystem {
   getattr(nodeid: Nodeid): Attributes
   setattr(caller: Caller, nodeid: Nodeid, changes: AttributeChanges): Attributes
   readlink(nodeid: Nodeid): Buffer
-  mknod(caller: Caller, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry
-  mkdir(caller: Caller, parent: Nodeid, name: Buffer, mode: number): Entry
+  mknod(maker: Maker, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry
+  mkdir(maker: Maker, parent: Nodeid, name: Buffer, mode: number): Entry
   symlink(caller: Caller, parent: Nodeid, name: Buffer, target: Buffer): Entry
   link(nodeid: Nodeid, newParent: Nodeid, newName: Buffer): Entry
   unlink(parent: Nodeid, name: Buffer): void
@@ -88,9 +101,9 @@ export interface Filesystem {
   /** `flags` are those of renameat2(2). */
   rename(parent: Nodeid, name: Buffer, newParent: Nodeid, newName: Buffer, flags: number): void
   /** Creates a regular file and opens it. */
-  create(caller: Caller, parent: Nodeid, name: Buffer, mode: number, flags: number): { entry: Entry; fh: Fh }
+  create(maker: Maker, parent: Nodeid, name: Buffer, mode: number, flags: number): { entry: Entry; fh: Fh }
   /** Creates an unnamed regular file (O_TMPFILE) and opens it. */
-  tmpfile(caller: Caller, parent: Nodeid, mode: number, flags: number): { entry: Entry; fh: Fh }
+  tmpfile(maker: Maker, parent: Nodeid, mode: number, flags: number): { entry: Entry; fh: Fh }
   /** Opens a regular file with the flags of open(2); O_TRUNC among them truncates; `killPrivileges` then clears setuid and setgid. */
   open(nodeid: Nodeid, flags: number, killPrivileges: boolean): Fh
   release(nodeid: Nodeid, fh: Fh): void
@@ -98,6 +111,14 @@ export interface Filesystem {
   read(nodeid: Nodeid, offset: number, into: Buffer): number
   /** Writes all of `data` at `offset`. The buffer is the driver's and is reused after the call. */
   write(nodeid: Nodeid, offset: number, data: Buffer, origin: WriteOrigin): void
+  /** `mode` holds flags of fallocate(2): KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE; the kernel lets no others pass. */
+  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number): void
+  /** Whether the file is open for writing: the kernel may hold pages of it that have not come yet. */
+  hasWriters(nodeid: Nodeid): boolean
+  /** Where from `offset` on data or a hole begins; the end of the file is a hole. ENXIO when there is none. */
+  seek(nodeid: Nodeid, offset: number, target: 'data' | 'hole'): number
+  /** Has a range of `target` be that of `source`; returns its length, which may be shorter than asked for. */
+  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number): number
   /** Everything acknowledged so far is on the disk when it returns. */
   fsync(nodeid: Nodeid): void
   /** Calls `visit` for each entry after `cookie` (0: from the start, `.` and `..` included) until it returns false. */
@@ -107,8 +128,8 @@ export interface Filesystem {
   statfs(): StatFs
   /** The value of an extended attribute; ENODATA when absent. */
   getxattr(nodeid: Nodeid, name: Buffer): Buffer
-  /** `flags` are XATTR_CREATE (1) and XATTR_REPLACE (2) of setxattr(2). */
-  setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, flags: number): void
+  /** Access control lists come as `system.posix_acl_access` and `_default`: the permission bits follow them. */
+  setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, options: XattrOptions): void
   /** All names, each followed by a NUL byte. */
   listxattr(nodeid: Nodeid): Buffer
   removexattr(nodeid: Nodeid, name: Buffer): void

@@ -5,14 +5,14 @@
  */
 import { ErrnoError } from '../base/index.ts'
 import type { Nodeid, Timestamp } from '../base/index.ts'
-import { FATTR, WRITE, initBits } from './constants.ts'
-import type { AttributeChanges, Attributes } from './filesystem.ts'
+import { FATTR, SEEK, SETXATTR_ACL_KILL_SGID, WRITE, initBits } from './constants.ts'
+import type { AttributeChanges, Attributes, Maker } from './filesystem.ts'
 import type { InitAnswer } from './negotiate.ts'
 import { PAYLOAD_AT } from './replies.ts'
 import type { Call } from './request.ts'
 import type { Struct } from './struct.ts'
 import { forgetOne, initInExt } from './wire.ts'
-import type { batchForgetIn, createIn, initIn, readIn, setattrIn, setxattrIn, writeIn } from './wire.ts'
+import type { batchForgetIn, copyFileRangeIn, createIn, initIn, lseekIn, readIn, setattrIn, setxattrIn, writeIn } from './wire.ts'
 
 /** The decoded form of a struct. */
 export type Decoded<S> = S extends Struct<infer V> ? V : never
@@ -65,13 +65,32 @@ export function write(call: Call, { offset, size, writeFlags }: Decoded<typeof w
 }
 
 /** SETXATTR. The value is a copy. */
-export function setxattr(call: Call, { size, flags }: Decoded<typeof setxattrIn>): void {
-  call.fs.setxattr(call.nodeid, call.name, Buffer.from(dataOf(call, size)), flags)
+export function setxattr(call: Call, { size, flags, setxattrFlags }: Decoded<typeof setxattrIn>): void {
+  const clearSetgid = (setxattrFlags & SETXATTR_ACL_KILL_SGID) !== 0
+  call.fs.setxattr(call.nodeid, call.name, Buffer.from(dataOf(call, size)), { flags, clearSetgid })
 }
 
+/** LSEEK: the kernel does all but two by itself. Undefined while somebody may have dirty pages of the file: answered later. */
+export function seek(call: Call, { offset, whence }: Decoded<typeof lseekIn>): number | undefined {
+  if (whence !== SEEK.DATA && whence !== SEEK.HOLE) throw new ErrnoError('EINVAL', `lseek: whence ${whence} is neither data nor hole`)
+  const target = whence === SEEK.DATA ? 'data' : 'hole'
+  if (call.postpone === undefined || !call.fs.hasWriters(call.nodeid)) return call.fs.seek(call.nodeid, offset, target)
+  call.postpone({ nodeid: call.nodeid, offset, target })
+  return undefined
+}
+
+/** COPY_FILE_RANGE and its 64-bit form; no flags are defined. */
+export function copyRange(call: Call, { offIn, nodeidOut, offOut, len, flags }: Decoded<typeof copyFileRangeIn>): number {
+  if (flags !== 0) throw new ErrnoError('EINVAL', `copy_file_range: unknown flags ${flags}`)
+  return call.fs.copyRange(call.nodeid, offIn, nodeidOut as Nodeid, offOut, len)
+}
+
+/** Who makes an inode: the umask comes with the request (DONT_MASK). */
+export const maker = ({ caller }: Call, { umask }: { readonly umask: number }): Maker => ({ ...caller, umask })
+
 /** TMPFILE is sent as a CREATE whose name means nothing (`/`). */
-export function tmpfile(call: Call, { mode, flags }: Decoded<typeof createIn>) {
-  return call.fs.tmpfile(call.caller, call.nodeid, mode, flags)
+export function tmpfile(call: Call, input: Decoded<typeof createIn>) {
+  return call.fs.tmpfile(maker(call, input), call.nodeid, input.mode, input.flags)
 }
 
 function dataOf(call: Call, size: number): Buffer {

@@ -2,7 +2,20 @@
  * The face of fuse: what src/mount uses to serve a volume through the kernel.
  * Keeps: protocol details stay inside. Leaves: mounts as the manager sees them to mount.ts, which it imports by itself.
  */
-export type { AttributeChanges, Attributes, DirectoryEntry, Entry, Filesystem, StatFs, WriteOrigin } from './filesystem.ts'
+export type {
+  AttributeChanges,
+  Attributes,
+  DirectoryEntry,
+  Entry,
+  Filesystem,
+  Maker,
+  StatFs,
+  WriteOrigin,
+  XattrOptions,
+} from './filesystem.ts'
+export { FALLOC } from './constants.ts'
+export { answerLateSeek } from './late-seek.ts'
+export type { LateSeek } from './late-seek.ts'
 export { FuseSession } from './session.ts'
 export type { SessionOptions } from './dispatcher.ts'
 export type { Negotiated } from './negotiate.ts'

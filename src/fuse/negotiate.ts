@@ -1,6 +1,6 @@
 /**
  * The answer to INIT: what we ask of the kernel, out of what it offers.
- * Keeps: nothing is asked for that was not offered; locks, ACLs and umask stay the kernel's matter.
+ * Keeps: nothing is asked for that was not offered; locks and permissions stay the kernel's matter.
  * Leaves: decoding and encoding of the structs to wire.ts, what a flag changes in the requests to operation-table.ts.
  */
 import { ErrnoError } from '../base/index.ts'
@@ -24,18 +24,24 @@ const wanted: readonly InitFlag[] = [
   'ATOMIC_O_TRUNC', // open(O_TRUNC) is one request; needs OPEN to be served
   'EXPORT_SUPPORT', // NFS handles: `lookup` answers `.` and `..`
   'BIG_WRITES', // more than 4 KiB a WRITE
+  'DONT_MASK', // the umask comes along: with a default access control list it does not count
   'DO_READDIRPLUS', // a listing brings the entries along …
   'READDIRPLUS_AUTO', // … when somebody looks at them
   'ASYNC_DIO', // O_DIRECT in parallel
   'WRITEBACK_CACHE', // write(2) ends in the page cache, which sends large WRITEs later
   'PARALLEL_DIROPS', // lookups in one directory do not wait for each other
+  'POSIX_ACL', // the kernel evaluates access control lists
   'MAX_PAGES', // 1 MiB a request instead of 128 KiB
   'CACHE_SYMLINKS', // the volume has one owner, so a symlink's target never changes
   'NO_OPENDIR_SUPPORT', // no request for opendir, and the kernel caches listings
   'HANDLE_KILLPRIV_V2', // the kernel says when setuid and setgid go, instead of asking for security.capability at each write
+  'SETXATTR_EXT', // who may not keep setgid when an access control list is set
   'INIT_EXT', // flags2
   'HAS_RESEND', // a successor of a dead FUSE process gets the open requests again
 ]
+
+/** What we cannot serve without: structs and permissions would be others. Linux 5.13 has them all. */
+const needed: readonly InitFlag[] = ['DONT_MASK', 'POSIX_ACL', 'HANDLE_KILLPRIV_V2', 'SETXATTR_EXT']
 
 /** The kernel's INIT: `flags2` is 0 without INIT_EXT. */
 export interface InitOffer {
@@ -76,12 +82,14 @@ export interface Negotiated {
 /**
  * Answers the kernel's `offer`. `negotiated` is undefined when the kernel's major version is above ours: it then reads
  * only our version from the answer and sends a second INIT ("Version negotiation" in linux/fuse.h).
- * Throws EPROTO for a protocol older than 7.23 (Linux 3.15).
+ * Throws EPROTO for a kernel older than Linux 5.13.
  */
 export function negotiate(offer: InitOffer): { answer: InitAnswer; negotiated: Negotiated | undefined } {
   if (offer.major > PROTOCOL_MAJOR) return { answer: answerWith([], offer, 0), negotiated: undefined }
-  if (offer.major < PROTOCOL_MAJOR || offer.minor < OLDEST_MINOR) {
-    throw new ErrnoError('EPROTO', `kernel speaks FUSE ${offer.major}.${offer.minor}: at least ${PROTOCOL_MAJOR}.${OLDEST_MINOR} is needed`)
+  const missing = needed.filter((flag) => !isOffered(offer, flag))
+  if (offer.major < PROTOCOL_MAJOR || offer.minor < OLDEST_MINOR || missing.length > 0) {
+    const spoken = [`FUSE ${offer.major}.${offer.minor}`, ...missing.map((flag) => `without ${flag}`)].join(' ')
+    throw new ErrnoError('EPROTO', `kernel speaks ${spoken}: at least ${PROTOCOL_MAJOR}.${OLDEST_MINOR} is needed (Linux 5.13)`)
   }
   const flags = wanted.filter((flag) => isOffered(offer, flag))
   const maxWrite = flags.includes('MAX_PAGES') ? MAX_WRITE : MAX_WRITE_WITHOUT_MAX_PAGES

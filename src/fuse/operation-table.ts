@@ -6,9 +6,19 @@
 import { ErrnoError } from '../base/index.ts'
 import type { Fh, Nodeid } from '../base/index.ts'
 import { OPEN_KILL_SUIDGID, opcodes } from './constants.ts'
-import { batchForget, init, read, setattr, setxattr, tmpfile, write } from './handlers.ts'
+import { batchForget, copyRange, init, maker, read, seek, setattr, setxattr, tmpfile, write } from './handlers.ts'
 import { fillListing } from './listing.ts'
-import { attributesReply, bytesReply, createReply, entryReply, filledReply, initReply, nothing } from './replies.ts'
+import {
+  attributesReply,
+  bytesReply,
+  copiedReply,
+  createReply,
+  entryReply,
+  filledReply,
+  initReply,
+  nothing,
+  offsetReply,
+} from './replies.ts'
 import { openReply, statfsReply, writtenReply, xattrReply } from './replies.ts'
 import type { Reply } from './replies.ts'
 import type { Call } from './request.ts'
@@ -81,9 +91,8 @@ const namespaceRows: readonly Operation[] = [
   row('LOOKUP', wire.noInput, 1, answered, entryReply, (c) => c.fs.lookup(c.nodeid, c.name)),
   row('FORGET', wire.forgetIn, 0, silent, nothing, (c, i) => c.fs.forget(c.nodeid, i.nlookup)),
   row('BATCH_FORGET', wire.batchForgetIn, 0, silent, nothing, batchForget),
-  // The kernel has applied the umask already: DONT_MASK is not asked for.
-  row('MKNOD', wire.mknodIn, 1, answered, entryReply, (c, i) => c.fs.mknod(c.caller, c.nodeid, c.name, i.mode, i.rdev)),
-  row('MKDIR', wire.mkdirIn, 1, answered, entryReply, (c, i) => c.fs.mkdir(c.caller, c.nodeid, c.name, i.mode)),
+  row('MKNOD', wire.mknodIn, 1, answered, entryReply, (c, i) => c.fs.mknod(maker(c, i), c.nodeid, c.name, i.mode, i.rdev)),
+  row('MKDIR', wire.mkdirIn, 1, answered, entryReply, (c, i) => c.fs.mkdir(maker(c, i), c.nodeid, c.name, i.mode)),
   row('SYMLINK', wire.noInput, 2, answered, entryReply, (c) => c.fs.symlink(c.caller, c.nodeid, c.name, c.secondName)),
   row('LINK', wire.linkIn, 1, answered, entryReply, (c, i) => c.fs.link(i.oldnodeid as Nodeid, c.nodeid, c.name)),
   row('UNLINK', wire.noInput, 1, answered, nothing, (c) => c.fs.unlink(c.nodeid, c.name)),
@@ -107,10 +116,14 @@ const inodeRows: readonly Operation[] = [
 
 const fileRows: readonly Operation[] = [
   row('OPEN', wire.openIn, 0, answered, openReply, (c, i) => c.fs.open(c.nodeid, i.flags, (i.openFlags & OPEN_KILL_SUIDGID) !== 0)),
-  row('CREATE', wire.createIn, 1, answered, createReply, (c, i) => c.fs.create(c.caller, c.nodeid, c.name, i.mode, i.flags)),
+  row('CREATE', wire.createIn, 1, answered, createReply, (c, i) => c.fs.create(maker(c, i), c.nodeid, c.name, i.mode, i.flags)),
   row('TMPFILE', wire.createIn, 1, answered, createReply, tmpfile),
   row('READ', wire.readIn, 0, answered, filledReply, read),
   row('WRITE', wire.writeIn, 0, answered, writtenReply, write),
+  row('FALLOCATE', wire.fallocateIn, 0, answered, nothing, (c, i) => c.fs.fallocate(c.nodeid, i.offset, i.length, i.mode)),
+  row('LSEEK', wire.lseekIn, 0, answered, offsetReply, seek),
+  row('COPY_FILE_RANGE', wire.copyFileRangeIn, 0, answered, writtenReply, copyRange),
+  row('COPY_FILE_RANGE_64', wire.copyFileRangeIn, 0, answered, copiedReply, copyRange),
   row('RELEASE', wire.releaseIn, 0, answered, nothing, (c, i) => c.fs.release(c.nodeid, i.fh as Fh)),
   row('FSYNC', wire.fsyncIn, 0, answered, nothing, (c) => c.fs.fsync(c.nodeid)),
   row('FSYNCDIR', wire.fsyncIn, 0, answered, nothing, (c) => c.fs.fsync(c.nodeid)),
@@ -149,17 +162,6 @@ const unservedRows: readonly Operation[] = [
   row('BMAP', wire.bmapIn, 0, answered, nothing, enosys('there is no block device beneath')),
   row('IOCTL', wire.ioctlIn, 0, answered, nothing, enosys('no ioctl is defined; the kernel turns it into ENOTTY')),
   row('POLL', wire.pollIn, 0, answered, nothing, enosys('regular files are always ready; the kernel then stops asking')),
-  row(
-    'FALLOCATE',
-    wire.fallocateIn,
-    0,
-    answered,
-    nothing,
-    enosys('space cannot be reserved; the kernel answers EOPNOTSUPP and libc writes instead'),
-  ),
-  row('LSEEK', wire.lseekIn, 0, answered, nothing, enosys('holes are not told; the kernel takes the whole file for data')),
-  row('COPY_FILE_RANGE', wire.copyFileRangeIn, 0, answered, nothing, enosys('the kernel copies through the page cache')),
-  row('COPY_FILE_RANGE_64', wire.copyFileRangeIn, 0, answered, nothing, enosys('the kernel copies through the page cache')),
   row('SETUPMAPPING', wire.setupmappingIn, 0, answered, nothing, enosys('DAX is for virtiofs')),
   row('REMOVEMAPPING', wire.removemappingIn, 0, answered, nothing, enosys('DAX is for virtiofs')),
   row('SYNCFS', wire.syncfsIn, 0, answered, nothing, enosys('the kernel sends it to virtiofs and fuseblk only')),

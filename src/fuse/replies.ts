@@ -14,10 +14,12 @@ import {
   ENTRY_OUT_ATTR,
   attr,
   attrOut,
+  copyFileRangeOut,
   entryOut,
   getxattrOut,
   initOut,
   kstatfs,
+  lseekOut,
   openOut,
   outHeader,
   writeOut,
@@ -29,6 +31,9 @@ export const CACHE_SECONDS = 86_400
 
 /** st_blksize: what applications read and write in by default. The page size, as on ext4. */
 const BLOCK_SIZE = 4096
+
+/** The length of a payload that is not sent now: somebody else answers the request. */
+export const LATER = -1
 
 /** Where the payload begins. */
 export const PAYLOAD_AT = outHeader.size
@@ -112,6 +117,29 @@ export const writtenReply: Reply<number> = {
     return writeOut.size
   },
   describe: (size) => `${size}b`,
+}
+
+/** LSEEK; undefined when it is answered later (late-seek.ts). */
+export const offsetReply: Reply<number | undefined> = {
+  name: 'offset',
+  size: lseekOut.size,
+  encode(reply, offset) {
+    if (offset === undefined) return LATER
+    lseekOut.encode(reply.view, PAYLOAD_AT, { offset })
+    return lseekOut.size
+  },
+  describe: (offset) => (offset === undefined ? 'later' : `at ${offset}`),
+}
+
+/** COPY_FILE_RANGE_64. */
+export const copiedReply: Reply<number> = {
+  name: 'copied',
+  size: copyFileRangeOut.size,
+  encode(reply, bytesCopied) {
+    copyFileRangeOut.encode(reply.view, PAYLOAD_AT, { bytesCopied })
+    return copyFileRangeOut.size
+  },
+  describe: (bytesCopied) => `${bytesCopied}b`,
 }
 
 /** GETXATTR and LISTXATTR: with `room` 0 only the size is asked for. ERANGE when the value is longer than `room`. */

@@ -6,6 +6,7 @@
 import { ErrnoError } from '../base/index.ts'
 import type { Caller, Nodeid } from '../base/index.ts'
 import type { Filesystem } from './filesystem.ts'
+import type { LateSeek } from './late-seek.ts'
 import type { InitAnswer, InitOffer } from './negotiate.ts'
 import { inHeader } from './wire.ts'
 
@@ -27,6 +28,8 @@ export interface Call {
   readonly fs: Filesystem
   /** Answers INIT and keeps what was agreed on. */
   readonly initialise: (offer: InitOffer) => InitAnswer
+  /** Leaves the answer to late-seek.ts; undefined when nobody is there for it. */
+  readonly postpone: ((seek: Omit<LateSeek, 'unique'>) => void) | undefined
   readonly reply: Bytes
   nodeid: Nodeid
   caller: Caller
@@ -41,8 +44,8 @@ const noBytes = Buffer.alloc(0)
 const nobody: Caller = { uid: 0, gid: 0, pid: 0 }
 
 /** The call object of a session, empty. */
-export function makeCall(fs: Filesystem, initialise: Call['initialise'], reply: Bytes): Call {
-  return { fs, initialise, reply, nodeid: 1 as Nodeid, caller: nobody, name: noBytes, secondName: noBytes, data: noBytes }
+export function makeCall(parts: Pick<Call, 'fs' | 'initialise' | 'postpone' | 'reply'>): Call {
+  return { ...parts, nodeid: 1 as Nodeid, caller: nobody, name: noBytes, secondName: noBytes, data: noBytes }
 }
 
 /**

@@ -79,6 +79,15 @@ export const writeOut = struct('write_out', [
   ['size', 'u32'],
   ['padding', 'pad4'],
 ])
+export const lseekOut = struct('lseek_out', [['offset', 'u64']])
+/** Linux 6.18: the answer of COPY_FILE_RANGE_64; that of COPY_FILE_RANGE is WriteOut. */
+export const copyFileRangeOut = struct('copy_file_range_out', [['bytesCopied', 'u64']])
+/** What INVAL_INODE says: the cached pages from `off` on are invalid, `len` of them or with 0 all. */
+export const notifyInvalInodeOut = struct('notify_inval_inode_out', [
+  ['ino', 'u64'],
+  ['off', 'i64'],
+  ['len', 'i64'],
+])
 /** StatfsOut is nothing but this. */
 export const kstatfs = struct('kstatfs', [
   ['blocks', 'u64'],
@@ -219,14 +228,38 @@ export const fsyncIn = struct('fsync_in', [
   ['fsyncFlags', 'u32'],
   ['padding', 'pad4'],
 ])
-/** FUSE_COMPAT_SETXATTR_IN_SIZE: the form of a connection without SETXATTR_EXT, as ours is. */
+/** The form of a connection with SETXATTR_EXT, as ours is. */
 export const setxattrIn = struct('setxattr_in', [
   ['size', 'u32'],
   ['flags', 'u32'],
+  ['setxattrFlags', 'u32'],
+  ['padding', 'pad4'],
 ])
 export const getxattrIn = struct('getxattr_in', [
   ['size', 'u32'],
   ['padding', 'pad4'],
+])
+export const fallocateIn = struct('fallocate_in', [
+  ['fh', 'u64'],
+  ['offset', 'offset'],
+  ['length', 'offset'],
+  ['mode', 'u32'],
+  ['padding', 'pad4'],
+])
+export const lseekIn = struct('lseek_in', [
+  ['fh', 'u64'],
+  ['offset', 'offset'],
+  ['whence', 'u32'],
+  ['padding', 'pad4'],
+])
+export const copyFileRangeIn = struct('copy_file_range_in', [
+  ['fhIn', 'u64'],
+  ['offIn', 'offset'],
+  ['nodeidOut', 'u64'],
+  ['fhOut', 'u64'],
+  ['offOut', 'offset'],
+  ['len', 'u64'],
+  ['flags', 'u64'],
 ])
 export const interruptIn = struct('interrupt_in', [['unique', 'pad8']])
 
@@ -266,28 +299,6 @@ export const pollIn = struct('poll_in', [
   ['kh', 'u64'],
   ['flags', 'u32'],
   ['events', 'u32'],
-])
-export const fallocateIn = struct('fallocate_in', [
-  ['fh', 'u64'],
-  ['offset', 'u64'],
-  ['length', 'u64'],
-  ['mode', 'u32'],
-  ['padding', 'pad4'],
-])
-export const lseekIn = struct('lseek_in', [
-  ['fh', 'u64'],
-  ['offset', 'u64'],
-  ['whence', 'u32'],
-  ['padding', 'pad4'],
-])
-export const copyFileRangeIn = struct('copy_file_range_in', [
-  ['fhIn', 'u64'],
-  ['offIn', 'u64'],
-  ['nodeidOut', 'u64'],
-  ['fhOut', 'u64'],
-  ['offOut', 'u64'],
-  ['len', 'u64'],
-  ['flags', 'u64'],
 ])
 export const setupmappingIn = struct('setupmapping_in', [
   ['fh', 'u64'],

@@ -6,7 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { makeLogger, toPlainError, type LogLevel, type PlainError } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
-import { FuseSession, type Negotiated } from '../fuse/index.ts'
+import { FuseSession, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import type { SharedFiles } from './open-files.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 
@@ -27,6 +27,7 @@ export type ThreadReport =
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   /** The mount is gone. */
   | { readonly type: 'ended' }
+  | { readonly type: 'late-seek'; readonly seek: LateSeek }
   | { readonly type: 'closed' }
   | { readonly type: 'failed'; readonly error: PlainError }
 
@@ -62,7 +63,10 @@ step(() => {
       const onRequest = (): void => {
         filesystem.countRequest()
       }
-      new FuseSession(deviceFd, filesystem, { logger, onInit, onRequest }).serve()
+      const onLateSeek = (seek: LateSeek): void => {
+        report({ type: 'late-seek', seek })
+      }
+      new FuseSession(deviceFd, filesystem, { logger, onInit, onRequest, onLateSeek }).serve()
       report({ type: 'ended' })
     },
     close() {

@@ -9,7 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { ErrnoError, fromPlainError, type Ino, type Logger } from '../base/index.ts'
 import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
-import { abortConnection, deviceNumber, mountFuse, openFuseDevice, setDirtyLimit, unmountFuse, type Negotiated } from '../fuse/index.ts'
+import { abortConnection, answerLateSeek, deviceNumber, mountFuse, openFuseDevice, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
+import type { LateSeek, Negotiated } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
@@ -214,6 +215,9 @@ export class Serving {
       negotiated: (report) => {
         negotiated.resolve(report.negotiated)
       },
+      'late-seek': ({ seek }) => {
+        void this.#answerLateSeek(deviceFd, seek)
+      },
       ended: () => {
         this.#isMounted = false
         this.#ended.resolve(undefined)
@@ -236,6 +240,16 @@ export class Serving {
       fail(new ErrnoError('EIO', 'the serving thread ended'))
     })
     return opened.promise
+  }
+
+  /** Answers for the serving thread, which serves the pages that the answer needs. */
+  async #answerLateSeek(deviceFd: number, seek: LateSeek): Promise<void> {
+    try {
+      await answerLateSeek(deviceFd, seek, () => this.#maintenance.seek(seek.nodeid as number as Ino, seek.offset, seek.target))
+    } catch (error) {
+      // The mount is gone, and with it who asked; or the kernel did not take it, and nothing else can be said to it.
+      this.#logger.warn({ err: error }, 'lseek: could not be answered')
+    }
   }
 
   #setTitle(state: 'serving' | 'closing'): void {

@@ -6,9 +6,20 @@
 import { ErrnoError, O_ACCMODE, O_RDONLY, O_TRUNC, S_IFDIR, S_IFLNK, S_IFREG, isDirectory, isRegular, now } from '../base/index.ts'
 import type { Caller, Fh, Ino, Nodeid } from '../base/index.ts'
 import type { AttributePatch, Inode, Volume } from '../engine/index.ts'
-import type { AttributeChanges, Attributes, DirectoryEntry, Entry, Filesystem, StatFs, WriteOrigin } from '../fuse/index.ts'
+import { FALLOC } from '../fuse/index.ts'
+import type {
+  AttributeChanges,
+  Attributes,
+  DirectoryEntry,
+  Entry,
+  Filesystem,
+  Maker,
+  StatFs,
+  WriteOrigin,
+  XattrOptions,
+} from '../fuse/index.ts'
 import { LookupCounts } from './lookup-counts.ts'
-import { OpenFiles, type SharedFiles } from './open-files.ts'
+import { OpenFiles, writtenInodes, type SharedFiles } from './open-files.ts'
 
 /** FUSE_ROOT_ID of linux/fuse.h. */
 const rootNodeid = 1
@@ -19,9 +30,6 @@ const statBlock = 512
 /** Bytes a new inode takes, roughly: how many more the disk has room for. */
 const bytesPerInode = 512
 
-/** Extended attributes that acl(5) keeps its lists in. */
-const aclPrefix = Buffer.from('system.posix_acl_')
-
 const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')
 const directoryType = S_IFDIR >> 12
@@ -29,6 +37,7 @@ const nul = Buffer.alloc(1)
 
 export class VolumeFilesystem implements Filesystem {
   readonly #volume: Volume
+  readonly #shared: SharedFiles
   readonly #openFiles: OpenFiles
   readonly #lookups = new LookupCounts()
   /** Inodes without a name that the kernel still knows. */
@@ -40,6 +49,7 @@ export class VolumeFilesystem implements Filesystem {
   /** `onFault` is told of what fails beside a request. */
   constructor(volume: Volume, shared: SharedFiles, onFault: (error: unknown, ino: Ino) => void) {
     this.#volume = volume
+    this.#shared = shared
     this.#onFault = onFault
     this.#openFiles = new OpenFiles(shared)
   }
@@ -78,12 +88,12 @@ export class VolumeFilesystem implements Filesystem {
     return this.#volume.readlink(this.#ino(nodeid))
   }
 
-  mknod(caller: Caller, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry {
-    return this.#enter(this.#volume.create(this.#ino(parent), name, { uid: caller.uid, gid: caller.gid, mode, rdev }))
+  mknod({ uid, gid, umask }: Maker, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry {
+    return this.#enter(this.#volume.create(this.#ino(parent), name, { uid, gid, umask, mode, rdev }))
   }
 
-  mkdir(caller: Caller, parent: Nodeid, name: Buffer, mode: number): Entry {
-    return this.mknod(caller, parent, name, S_IFDIR | (mode & 0o7777), 0)
+  mkdir(maker: Maker, parent: Nodeid, name: Buffer, mode: number): Entry {
+    return this.mknod(maker, parent, name, S_IFDIR | (mode & 0o7777), 0)
   }
 
   symlink(caller: Caller, parent: Nodeid, name: Buffer, target: Buffer): Entry {
@@ -108,13 +118,13 @@ export class VolumeFilesystem implements Filesystem {
     if (replaced !== undefined) this.#dropUnnamed(replaced)
   }
 
-  create(caller: Caller, parent: Nodeid, name: Buffer, mode: number, flags: number): { entry: Entry; fh: Fh } {
-    const inode = this.#volume.create(this.#ino(parent), name, { uid: caller.uid, gid: caller.gid, mode: S_IFREG | (mode & 0o7777) })
+  create({ uid, gid, umask }: Maker, parent: Nodeid, name: Buffer, mode: number, flags: number): { entry: Entry; fh: Fh } {
+    const inode = this.#volume.create(this.#ino(parent), name, { uid, gid, umask, mode: S_IFREG | (mode & 0o7777) })
     return { entry: this.#enter(inode), fh: this.#openFiles.open(inode.ino, isWriting(flags)) }
   }
 
-  tmpfile(caller: Caller, parent: Nodeid, mode: number, flags: number): { entry: Entry; fh: Fh } {
-    const inode = this.#volume.createUnnamed(this.#ino(parent), { uid: caller.uid, gid: caller.gid, mode: S_IFREG | (mode & 0o7777) })
+  tmpfile({ uid, gid, umask }: Maker, parent: Nodeid, mode: number, flags: number): { entry: Entry; fh: Fh } {
+    const inode = this.#volume.createUnnamed(this.#ino(parent), { uid, gid, umask, mode: S_IFREG | (mode & 0o7777) })
     this.#orphans.add(inode.ino)
     return { entry: this.#enter(inode), fh: this.#openFiles.open(inode.ino, isWriting(flags)) }
   }
@@ -138,6 +148,25 @@ export class VolumeFilesystem implements Filesystem {
 
   write(nodeid: Nodeid, offset: number, data: Buffer, { fromCache, killPrivileges }: WriteOrigin): void {
     this.#volume.write(this.#ino(nodeid), offset, data, { keepTimes: fromCache, killPrivileges })
+  }
+
+  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number): void {
+    const ino = this.#ino(nodeid)
+    const keepSize = (mode & FALLOC.KEEP_SIZE) !== 0
+    if ((mode & (FALLOC.PUNCH_HOLE | FALLOC.ZERO_RANGE)) === 0) this.#volume.allocate(ino, offset, length, { keepSize })
+    else this.#volume.clear(ino, offset, length, { keepSize })
+  }
+
+  hasWriters(nodeid: Nodeid): boolean {
+    return writtenInodes(this.#shared).includes(this.#ino(nodeid))
+  }
+
+  seek(nodeid: Nodeid, offset: number, target: 'data' | 'hole'): number {
+    return this.#volume.seek(this.#ino(nodeid), offset, target)
+  }
+
+  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number): number {
+    return this.#volume.copyRange(this.#ino(source), sourceOffset, this.#ino(target), targetOffset, length)
   }
 
   fsync(): void {
@@ -165,11 +194,8 @@ export class VolumeFilesystem implements Filesystem {
     return this.#volume.getXattr(this.#ino(nodeid), name)
   }
 
-  setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, flags: number): void {
-    if (name.subarray(0, aclPrefix.length).equals(aclPrefix)) {
-      throw new ErrnoError('EOPNOTSUPP', 'POSIX ACLs are not supported: stored unevaluated they would only seem to protect')
-    }
-    this.#volume.setXattr(this.#ino(nodeid), name, value, flags)
+  setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, { flags, clearSetgid }: XattrOptions): void {
+    this.#volume.setXattr(this.#ino(nodeid), name, value, flags, clearSetgid)
   }
 
   listxattr(nodeid: Nodeid): Buffer {

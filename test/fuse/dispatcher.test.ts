@@ -116,7 +116,7 @@ describe('replies', () => {
 
   it('GETXATTR tells the size, then the value, or ERANGE', () => {
     const dispatcher = new Dispatcher(new MemoryFilesystem(), {})
-    send(dispatcher, opcodes.SETXATTR, Buffer.concat([u32(3, 0), text('user.a'), Buffer.from('xyz')]))
+    send(dispatcher, opcodes.SETXATTR, Buffer.concat([u32(3, 0, 0, 0), text('user.a'), Buffer.from('xyz')]))
     const get = (size: number) => send(dispatcher, opcodes.GETXATTR, Buffer.concat([u32(size, 0), text('user.a')]))
     assert.equal(get(0)?.payload.toString('hex'), '0300000000000000')
     assert.equal(get(3)?.payload.toString(), 'xyz')

@@ -4,7 +4,7 @@
  */
 import { ErrnoError, NAME_MAX, S_IFDIR, S_IFLNK, S_IFREG } from '../../src/base/index.ts'
 import type { Caller, Fh, Nodeid, Timestamp } from '../../src/base/index.ts'
-import type { AttributeChanges, Attributes, DirectoryEntry, Entry, Filesystem } from '../../src/fuse/filesystem.ts'
+import type { AttributeChanges, Attributes, DirectoryEntry, Entry, Filesystem, Maker } from '../../src/fuse/filesystem.ts'
 
 interface Node {
   readonly ino: number
@@ -79,13 +79,13 @@ export class MemoryFilesystem implements Filesystem {
     return this.#node(nodeid).content
   }
 
-  mknod(caller: Caller, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry {
+  mknod(caller: Maker, parent: Nodeid, name: Buffer, mode: number, rdev: number): Entry {
     const node = this.#make(caller, parent, name, mode)
     node.rdev = rdev
     return this.entry(node.ino)
   }
 
-  mkdir(caller: Caller, parent: Nodeid, name: Buffer, mode: number): Entry {
+  mkdir(caller: Maker, parent: Nodeid, name: Buffer, mode: number): Entry {
     return this.entry(this.#make(caller, parent, name, S_IFDIR | (mode & 0o7777)).ino)
   }
 
@@ -122,12 +122,12 @@ export class MemoryFilesystem implements Filesystem {
     this.#node(ino).parent = newParent
   }
 
-  create(caller: Caller, parent: Nodeid, name: Buffer, mode: number): { entry: Entry; fh: Fh } {
+  create(caller: Maker, parent: Nodeid, name: Buffer, mode: number): { entry: Entry; fh: Fh } {
     const node = this.#make(caller, parent, name, S_IFREG | (mode & 0o7777))
     return { entry: this.entry(node.ino), fh: this.#open() }
   }
 
-  tmpfile(caller: Caller, parent: Nodeid, mode: number): { entry: Entry; fh: Fh } {
+  tmpfile(caller: Maker, parent: Nodeid, mode: number): { entry: Entry; fh: Fh } {
     const node = this.#add(this.#nextIno++, S_IFREG | (mode & 0o7777), parent, caller)
     node.nlink = 0
     return { entry: this.entry(node.ino), fh: this.#open() }
@@ -153,6 +153,30 @@ export class MemoryFilesystem implements Filesystem {
     const node = this.#node(nodeid)
     if (offset + data.length > node.size) this.#resize(node, offset + data.length)
     data.copy(node.content, offset)
+  }
+
+  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number): void {
+    const node = this.#node(nodeid)
+    if ((mode & 1) === 0 && offset + length > node.size) this.#resize(node, offset + length)
+    if (mode > 1) node.content.fill(0, offset, Math.min(node.size, offset + length))
+  }
+
+  hasWriters(): boolean {
+    return false
+  }
+
+  /** All of a file is data. */
+  seek(nodeid: Nodeid, offset: number, target: 'data' | 'hole'): number {
+    const { size } = this.#node(nodeid)
+    if (offset >= size) throw new ErrnoError('ENXIO', 'past the end')
+    return target === 'data' ? offset : size
+  }
+
+  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number): number {
+    const { content, size } = this.#node(source)
+    const data = Buffer.from(content.subarray(sourceOffset, Math.min(size, sourceOffset + length)))
+    if (data.length > 0) this.write(target, targetOffset, data)
+    return data.length
   }
 
   fsync(): void {
@@ -233,9 +257,9 @@ export class MemoryFilesystem implements Filesystem {
     return node
   }
 
-  #make(caller: Caller, parent: number, name: Buffer, mode: number): Node {
+  #make(caller: Caller & { readonly umask?: number }, parent: number, name: Buffer, mode: number): Node {
     if (this.#directory(parent).children.has(keyOf(name))) throw new ErrnoError('EEXIST', 'exists')
-    const node = this.#add(this.#nextIno++, mode, parent, caller)
+    const node = this.#add(this.#nextIno++, mode & ~(caller.umask ?? 0), parent, caller)
     this.#place(parent, name, node.ino)
     return node
   }

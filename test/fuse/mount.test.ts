@@ -24,12 +24,23 @@ describe('session', { skip: noMount, concurrency: true }, () => {
         'ATOMIC_O_TRUNC',
         'EXPORT_SUPPORT',
         'BIG_WRITES',
+        'DONT_MASK',
         'DO_READDIRPLUS',
         'READDIRPLUS_AUTO',
         'ASYNC_DIO',
         'WRITEBACK_CACHE',
       ]
-      const more = ['PARALLEL_DIROPS', 'MAX_PAGES', 'CACHE_SYMLINKS', 'NO_OPENDIR_SUPPORT', 'HANDLE_KILLPRIV_V2', 'INIT_EXT', 'HAS_RESEND']
+      const more = [
+        'PARALLEL_DIROPS',
+        'POSIX_ACL',
+        'MAX_PAGES',
+        'CACHE_SYMLINKS',
+        'NO_OPENDIR_SUPPORT',
+        'HANDLE_KILLPRIV_V2',
+        'SETXATTR_EXT',
+        'INIT_EXT',
+        'HAS_RESEND',
+      ]
       assert.deepEqual(negotiated.flags, [...expected, ...more])
       assert.deepEqual({ maxWrite: negotiated.maxWrite, hasResend: negotiated.hasResend }, { maxWrite: 1048576, hasResend: true })
       assert.match(negotiated.kernel, /^7\.\d+$/)

@@ -11,6 +11,7 @@ import { MemoryFilesystem } from './memory-filesystem.ts'
 import { send } from './requests.ts'
 
 const everything: InitOffer = { major: 7, minor: 45, maxReadahead: 131072, flags: 0xffff_ffff, flags2: 0xffff_ffff }
+const needed: InitFlag[] = ['DONT_MASK', 'POSIX_ACL', 'HANDLE_KILLPRIV_V2', 'SETXATTR_EXT']
 const isSet = (words: { flags: number; flags2: number }, flag: InitFlag): boolean => {
   const bit = initBits[flag]
   return (((bit < 32 ? words.flags : words.flags2) >>> (bit % 32)) & 1) === 1
@@ -21,14 +22,17 @@ describe('negotiate', () => {
     const { answer, negotiated } = negotiate(everything)
     const asked = (Object.keys(initBits) as InitFlag[]).filter((flag) => isSet(answer, flag))
     assert.deepEqual(asked, negotiated?.flags)
-    const expected = ['ASYNC_READ', 'ATOMIC_O_TRUNC', 'EXPORT_SUPPORT', 'BIG_WRITES', 'DO_READDIRPLUS', 'READDIRPLUS_AUTO', 'ASYNC_DIO']
+    const expected = ['ASYNC_READ', 'ATOMIC_O_TRUNC', 'EXPORT_SUPPORT', 'BIG_WRITES', 'DONT_MASK', 'DO_READDIRPLUS', 'READDIRPLUS_AUTO']
     const more = [
+      'ASYNC_DIO',
       'WRITEBACK_CACHE',
       'PARALLEL_DIROPS',
+      'POSIX_ACL',
       'MAX_PAGES',
       'CACHE_SYMLINKS',
       'NO_OPENDIR_SUPPORT',
       'HANDLE_KILLPRIV_V2',
+      'SETXATTR_EXT',
       'INIT_EXT',
       'HAS_RESEND',
     ]
@@ -40,10 +44,18 @@ describe('negotiate', () => {
   })
 
   it('asks for nothing that was not offered', () => {
-    const { answer, negotiated } = negotiate({ ...everything, flags: 1 << initBits.ASYNC_READ, flags2: 0xffff_ffff })
-    assert.deepEqual(negotiated, { kernel: '7.45', flags: ['ASYNC_READ'], maxWrite: 131072, hasResend: false })
-    assert.deepEqual([answer.flags, answer.flags2, answer.maxPages], [1, 0, 0])
+    const flags = needed.reduce((mask, flag) => mask | (1 << initBits[flag]), 0)
+    const { answer, negotiated } = negotiate({ ...everything, flags, flags2: 0xffff_ffff })
+    assert.deepEqual(negotiated, { kernel: '7.45', flags: needed, maxWrite: 131072, hasResend: false })
+    assert.deepEqual([answer.flags, answer.flags2, answer.maxPages], [flags, 0, 0])
   })
+
+  for (const flag of needed) {
+    it(`refuses a kernel without ${flag} by name`, () => {
+      const flags = (everything.flags & ~(1 << initBits[flag])) >>> 0
+      assert.throws(() => negotiate({ ...everything, flags }), { code: 'EPROTO', message: new RegExp(`without ${flag}`) })
+    })
+  }
 
   it('answers a larger major with ours and waits', () => {
     const { answer, negotiated } = negotiate({ ...everything, major: 8, minor: 1 })
@@ -54,7 +66,7 @@ describe('negotiate', () => {
   it('refuses protocols older than its structs', () => {
     for (const version of [
       { major: 6, minor: 99 },
-      { major: 7, minor: 22 },
+      { major: 7, minor: 32 },
     ]) {
       assert.throws(() => negotiate({ ...everything, ...version }), { code: 'EPROTO' })
     }

@@ -20,8 +20,8 @@ const special: Readonly<Record<string, string>> = {
   none: 'stands for no struct',
   init_in: 'the header has init_in and init_in_ext as one',
   init_in_ext: 'the header has init_in and init_in_ext as one',
-  setxattr_in: 'the compat form of 8 bytes, tested below',
   statx_in: 'newer than the header: Linux 6.6',
+  copy_file_range_out: 'newer than the header: Linux 6.18',
 }
 
 describe('structs', { skip }, () => {
@@ -43,10 +43,6 @@ describe('structs', { skip }, () => {
       [...wire.initIn.fields, ...second].map(({ name, offset, size }) => ({ name, offset, size })),
       expected,
     )
-  })
-
-  it('setxattr_in has the compat size', () => {
-    assert.equal(BigInt(wire.setxattrIn.size), constantsOf(header).get('FUSE_COMPAT_SETXATTR_IN_SIZE'))
   })
 
   it('every request struct of the header is known', () => {

@@ -1,0 +1,65 @@
+/**
+ * The answer to an LSEEK of a file that is open for writing.
+ * The kernel sends SEEK_DATA and SEEK_HOLE without writing its dirty pages back first (fuse_lseek of fs/fuse/file.c, Linux 6.18:
+ * 4 KiB just written into a sparse file were reported as a hole): `cp` of such a file would lose them.
+ * Keeps: the pages that were dirty when the request came have been served before it is answered.
+ * Leaves: serving those WRITEs to the session's thread, which must not be the one that runs this; the search to the caller.
+ */
+import { write, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { ErrnoError, errorTable, systemCode } from '../base/index.ts'
+import type { Nodeid } from '../base/index.ts'
+import { notifyCodes } from './constants.ts'
+import { lseekOut, notifyInvalInodeOut, outHeader } from './wire.ts'
+
+/** An LSEEK that the session has not answered. */
+export interface LateSeek {
+  /** As the kernel sent it, resend bit included. */
+  readonly unique: bigint
+  readonly nodeid: Nodeid
+  readonly offset: number
+  readonly target: 'data' | 'hole'
+}
+
+const writeDevice = promisify(write)
+
+/**
+ * Has the kernel write the dirty pages of the file back and drop its cache (FUSE_NOTIFY_INVAL_INODE; fsync(2) would wait for the
+ * inode's lock, which the seeking process holds), then answers with what `find` returns or throws.
+ * `device` is the session's descriptor. Throws what the device throws: ENODEV when the mount is gone.
+ */
+export async function answerLateSeek(device: number, seek: LateSeek, find: () => number): Promise<void> {
+  try {
+    await writeDevice(device, invalidation(seek.nodeid))
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error // ENOENT: the kernel holds nothing of it
+  }
+  writeSync(device, answer(seek.unique, find))
+}
+
+function invalidation(nodeid: Nodeid): Buffer {
+  const { buffer, view } = message(notifyInvalInodeOut.size, notifyCodes.INVAL_INODE, 0n)
+  notifyInvalInodeOut.encode(view, outHeader.size, { ino: nodeid, off: 0, len: 0 }) // len 0: to the end
+  return buffer
+}
+
+function answer(unique: bigint, find: () => number): Buffer {
+  try {
+    const offset = find()
+    const { buffer, view } = message(lseekOut.size, 0, unique)
+    lseekOut.encode(view, outHeader.size, { offset })
+    return buffer
+  } catch (error) {
+    return message(0, -errorTable[error instanceof ErrnoError ? error.code : 'EIO'].errno, unique).buffer
+  }
+}
+
+/** A message with its header filled in. */
+function message(payload: number, error: number, unique: bigint): { readonly buffer: Buffer; readonly view: DataView } {
+  const buffer = Buffer.alloc(outHeader.size + payload)
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length)
+  view.setUint32(0, buffer.length, true)
+  view.setInt32(4, error, true)
+  view.setBigUint64(8, unique, true)
+  return { buffer, view }
+}
