@@ -37,6 +37,15 @@ export async function withVolume<T>(work: (volume: Volume, file: string) => T | 
   })
 }
 
+/** Runs `work` with a new closed volume file, whose root belongs to 7:8 with mode 0700. */
+export async function withFile(work: (file: string, folder: string) => void | Promise<void>): Promise<void> {
+  await withFolder(async (folder) => {
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file, { uid: 7, gid: 8, mode: 0o700 })
+    await work(file, folder)
+  })
+}
+
 /** Asserts that check finds nothing, deep. */
 export function assertClean(file: string): void {
   assert.deepEqual(checkVolume(file, { deep: true }), [])

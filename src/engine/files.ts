@@ -74,7 +74,7 @@ function fillVolume(connection: Connection, { uid = 0, gid = 0, mode = 0o755 }: 
   connection
     .prepare('INSERT INTO state (id, change, change_sec, change_usec, commits, epoch, next_ino, inodes) VALUES (1, 0, ?, ?, 0, ?, ?, 0)')
     .run(time.sec, Math.floor(time.nsec / 1000), Buffer.alloc(8), firstIno)
-  const state = new State(connection)
+  const state = new State(connection, 0)
   const root = new Inodes(connection, state).insert({
     volume: 1,
     mode: S_IFDIR | (mode & 0o7777),

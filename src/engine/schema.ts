@@ -110,8 +110,16 @@ CREATE TABLE orphans (
 ) STRICT;
 `
 
+/** What a successor of a killed FUSE process must know: which request was committed last, since it may not have been answered. */
+const version2 = `
+ALTER TABLE state ADD COLUMN connection  INTEGER NOT NULL DEFAULT 0; -- FUSE connection whose request was committed last: a random number
+ALTER TABLE state ADD COLUMN request     INTEGER NOT NULL DEFAULT 0; -- that request's number (unique of fuse_in_header)
+ALTER TABLE state ADD COLUMN request_ino INTEGER NOT NULL DEFAULT 0; -- the inode that its answer names, or 0
+UPDATE state SET commits = commits + 1, epoch = randomblob(8); -- the bytes have changed, so their name must
+`
+
 /** Migration N leads from user_version N to N + 1. Released ones are never changed. */
-const migrations: readonly string[] = [version1]
+const migrations: readonly string[] = [version1, version2]
 
 /** The `user_version` that this code reads and writes. */
 export const schemaVersion = migrations.length

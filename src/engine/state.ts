@@ -1,5 +1,6 @@
 /**
- * Table `state`: what changed last (promise 5), what names the committed bytes (promise 4), the next inode number.
+ * Table `state`: what changed last (promise 5), what names the committed bytes (promise 4), the next inode number, and which
+ *   request was committed last (promise 2).
  * Keeps: every transaction advances `commits`, every visible one `change` and its time; nothing else does.
  *   The numbers in memory are those of the last commit, or of the open transaction.
  * Leaves: beginning and ending transactions to volume.ts.
@@ -25,6 +26,13 @@ interface Values {
   epoch: Buffer
   nextIno: number
   inodes: number
+}
+
+/** The request that is served: of which FUSE connection, its number, and the inode that its answer names (0: none). */
+interface Request {
+  readonly connection: number
+  number: number
+  ino: number
 }
 
 const columns = 'change, change_sec, change_usec, commits, epoch, next_ino, inodes'
@@ -54,23 +62,47 @@ export function prepareStateReader(connection: Connection): () => StateSummary {
 /** The state as the one writer keeps it. */
 export class State {
   readonly #select: Statement<[], Row>
-  readonly #update: Statement<[number, number, number, number, Buffer, number, number]>
+  readonly #update: Statement<unknown[]>
   readonly #sessionEpoch = randomBytes(8)
   #values: Values
   #committed: Values
+  readonly #request: Request
+  /** What a predecessor on the same FUSE connection has committed last. */
+  readonly #inherited: Request
 
-  constructor(connection: Connection) {
+  /** `fuseConnection` names the FUSE connection whose requests are served, 0 when there is none. */
+  constructor(connection: Connection, fuseConnection: number) {
     this.#select = connection.prepare<[], Row>(`SELECT ${columns} FROM state WHERE id = 1`).raw(true)
     this.#update = connection.prepare(
-      'UPDATE state SET change = ?, change_sec = ?, change_usec = ?, commits = ?, epoch = ?, next_ino = ?, inodes = ? WHERE id = 1',
+      `UPDATE state SET change = ?, change_sec = ?, change_usec = ?, commits = ?, epoch = ?, next_ino = ?, inodes = ?,
+         connection = ?, request = ?, request_ino = ? WHERE id = 1`,
     )
     this.#values = decode(this.#select.get())
+    this.#request = { connection: fuseConnection, number: 0, ino: 0 }
+    this.#inherited = readRequest(connection)
     this.#committed = { ...this.#values }
   }
 
   /** Rows of inodes. */
   get inodes(): number {
     return this.#values.inodes
+  }
+
+  /** The request of that number is served from now on; what it commits carries the number. */
+  beginRequest(number: number): void {
+    this.#request.number = number
+    this.#request.ino = 0
+  }
+
+  /** The answer of the request in hand names this inode. Call inside a transaction. */
+  nameAnswer(ino: Ino): void {
+    this.#request.ino = ino
+  }
+
+  /** When a predecessor has committed that request: the inode that its answer names, or 0. Undefined when it has not. */
+  recallRequest(number: number): number | undefined {
+    const { connection, number: last, ino } = this.#inherited
+    return connection === this.#request.connection && connection !== 0 && last === number ? ino : undefined
   }
 
   /** Takes the next inode number. Call inside a transaction. */
@@ -93,7 +125,8 @@ export class State {
       v.change++
       this.#advanceTime()
     }
-    this.#update.run(v.change, v.sec, v.usec, v.commits, v.epoch, v.nextIno, v.inodes)
+    const { connection, number, ino } = this.#request
+    this.#update.run(v.change, v.sec, v.usec, v.commits, v.epoch, v.nextIno, v.inodes, connection, number, ino)
   }
 
   /** The transaction is committed. */
@@ -119,4 +152,11 @@ export class State {
       v.usec = 0
     }
   }
+}
+
+function readRequest(connection: Connection): Request {
+  const row = connection.prepare<[], Row>('SELECT connection, request, request_ino FROM state WHERE id = 1').raw(true).get()
+  if (row === undefined) throw new ErrnoError('EIO', 'table state: its row is missing')
+  const value = (index: number, column: string): number => integer(row, index, 'state', column)
+  return { connection: value(0, 'connection'), number: value(1, 'request'), ino: value(2, 'request_ino') }
 }

@@ -60,11 +60,11 @@ export class Volume {
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
 
-  private constructor(file: string, connection: Connection) {
+  private constructor(file: string, connection: Connection, fuseConnection: number) {
     this.file = file
     this.#connection = connection
     const chunks = new Chunks(connection)
-    this.#state = new State(connection)
+    this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection)
     this.#inodes = new Inodes(connection, this.#state)
     this.#transactions = new Transactions(file, connection, this.#state, this.#space, [this.#inodes, chunks])
@@ -76,14 +76,17 @@ export class Volume {
     this.root = readRoot(connection)
   }
 
-  /** Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO. */
-  static open(file: string): Volume {
+  /**
+   * Opens a volume file. Call as its owner (owner.ts), once in a process. `fuseConnection` names the FUSE connection that is served
+   * from it, the same for all processes that serve it one after the other; 0: none. Throws ENOENT, EIO.
+   */
+  static open(file: string, fuseConnection = 0): Volume {
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
         const version = Number(connection.pragma('user_version', { simple: true }))
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
-        return new Volume(file, connection)
+        return new Volume(file, connection, fuseConnection)
       })
     } catch (error) {
       connection.close()
@@ -101,6 +104,16 @@ export class Volume {
     } finally {
       this.#connection.close() // the last connection removes the -wal
     }
+  }
+
+  /** The request of that number is served from now on (State). */
+  beginRequest(number: number): void {
+    this.#state.beginRequest(number)
+  }
+
+  /** When a predecessor has committed that request: the inode that its answer names, or 0. Undefined when it has not. */
+  recallRequest(number: number): number | undefined {
+    return this.#state.recallRequest(number)
   }
 
   /** The inode. Throws ESTALE. */
@@ -129,15 +142,24 @@ export class Volume {
   }
 
   create(parent: Ino, name: Buffer, creation: Creation): Inode {
-    return this.#transactions.adding(creation.target?.length ?? 0, () => this.#namespace.create(parent, name, creation))
+    return this.#naming(creation.target?.length ?? 0, () => this.#namespace.create(parent, name, creation))
   }
 
   createUnnamed(parent: Ino, creation: Creation): Inode {
-    return this.#transactions.adding(0, () => this.#namespace.createUnnamed(parent, creation))
+    return this.#naming(0, () => this.#namespace.createUnnamed(parent, creation))
   }
 
   link(ino: Ino, parent: Ino, name: Buffer): Inode {
-    return this.#transactions.adding(0, () => this.#namespace.link(ino, parent, name))
+    return this.#naming(0, () => this.#namespace.link(ino, parent, name))
+  }
+
+  /** A transaction whose answer names an inode. */
+  #naming(bytes: number, work: () => Inode): Inode {
+    return this.#transactions.adding(bytes, () => {
+      const inode = work()
+      this.#state.nameAnswer(inode.ino)
+      return inode
+    })
   }
 
   /** Removes a name; at nlink 0 the inode is an orphan until `collect`. */

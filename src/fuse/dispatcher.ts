@@ -27,8 +27,12 @@ export interface SessionOptions {
   readonly onInit?: (negotiated: Negotiated) => void
   /** Takes an LSEEK that is to be answered by `answerLateSeek`, on another thread. Without it every LSEEK is answered at once. */
   readonly onLateSeek?: (seek: LateSeek) => void
-  /** Called for each request before it is served. */
-  readonly onRequest?: (opcode: number) => void
+  /** Called with each request as read, `length` bytes of a buffer that is reused. */
+  readonly onRead?: (request: Buffer, length: number) => void
+  /** Called with it again when it was answered. */
+  readonly onAnswered?: (request: Buffer) => void
+  /** Asked before a request that the kernel sends again is served: false has it answered with EIO. */
+  readonly mayServeAgain?: (request: number) => boolean
 }
 
 /** The read buffer must hold a WRITE with its header; more room keeps the kernel's largest other requests. */
@@ -68,12 +72,31 @@ export class Dispatcher {
       this.#options.logger?.error({ length }, 'request: shorter than its header')
       return 0
     }
-    const opcode = this.request.view.getUint32(4, true)
-    this.#options.onRequest?.(opcode)
-    const operation = findOperation(opcode)
+    const operation = findOperation(this.request.view.getUint32(4, true))
     this.#copyUnique()
     if (operation === undefined) return this.#refuse(errorTable.ENOSYS.errno)
+    const request = this.#begin()
+    if (request !== undefined && this.#options.mayServeAgain?.(request) === false) return this.#refuseAgain(operation, request)
     return this.#answer(operation, length)
+  }
+
+  /** Tells the filesystem which request comes; returns its number when the kernel sends it again. */
+  #begin(): number | undefined {
+    const { view } = this.request
+    const high = view.getUint32(UNIQUE_AT + 4, true)
+    const request = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
+    const isResent = high >= 0x8000_0000
+    this.#call.fs.begin(request)
+    this.#call.committed = isResent ? this.#call.fs.recall(request) : undefined
+    return isResent ? request : undefined
+  }
+
+  #refuseAgain(operation: Operation, request: number): number {
+    this.#options.logger?.error(
+      { operation: operation.name, request },
+      `${operation.name}: answered with EIO, since serving it ends this process`,
+    )
+    return operation.isAnswered ? this.#refuse(errorTable.EIO.errno) : 0
   }
 
   /** Turns the reply in hand into an error reply; returns its length. */

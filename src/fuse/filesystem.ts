@@ -85,6 +85,13 @@ export interface DirectoryEntry {
  * kernel's matter (default_permissions). Every method may throw ErrnoError; anything else it throws is EIO.
  */
 export interface Filesystem {
+  /** The request of that number comes next: numbers are never used twice on one connection; 0 where the driver has none. */
+  begin(request: number): void
+  /**
+   * For a request that the kernel sends again: when a predecessor has committed it, the inode that its answer names, or 0.
+   * Undefined when it has not, and is to be served as any other.
+   */
+  recall(request: number): number | undefined
   /** The child's entry, or undefined when there is none (the driver answers a negative entry). `.` and `..` are asked for too. */
   lookup(parent: Nodeid, name: Buffer): Entry | undefined
   /** The kernel drops `nlookup` references to the inode. */

@@ -3,10 +3,10 @@
  * Keeps: every flag of the protocol is understood here; the Filesystem sees plain values.
  * Leaves: decoding of structs to wire.ts, replies to replies.ts.
  */
-import { ErrnoError } from '../base/index.ts'
-import type { Nodeid, Timestamp } from '../base/index.ts'
+import { ErrnoError, O_TRUNC } from '../base/index.ts'
+import type { Fh, Nodeid, Timestamp } from '../base/index.ts'
 import { FATTR, SEEK, SETXATTR_ACL_KILL_SGID, WRITE, initBits } from './constants.ts'
-import type { AttributeChanges, Attributes, Maker } from './filesystem.ts'
+import type { AttributeChanges, Attributes, Entry, Maker } from './filesystem.ts'
 import type { InitAnswer } from './negotiate.ts'
 import { PAYLOAD_AT } from './replies.ts'
 import type { Call } from './request.ts'
@@ -91,6 +91,12 @@ export const maker = ({ caller }: Call, { umask }: { readonly umask: number }): 
 /** TMPFILE is sent as a CREATE whose name means nothing (`/`). */
 export function tmpfile(call: Call, input: Decoded<typeof createIn>) {
   return call.fs.tmpfile(maker(call, input), call.nodeid, input.mode, input.flags)
+}
+
+/** CREATE or TMPFILE once more: the file is there, and is opened. */
+export function reopen(call: Call, { flags }: Decoded<typeof createIn>, ino: number): { entry: Entry; fh: Fh } {
+  const entry = call.fs.entry(ino)
+  return { entry, fh: call.fs.open(entry.nodeid, flags & ~O_TRUNC, false) }
 }
 
 function dataOf(call: Call, size: number): Buffer {

@@ -16,6 +16,7 @@ export type {
 export { FALLOC } from './constants.ts'
 export { answerLateSeek } from './late-seek.ts'
 export type { LateSeek } from './late-seek.ts'
+export { requestResend } from './notify.ts'
 export { FuseSession } from './session.ts'
 export type { SessionOptions } from './dispatcher.ts'
 export type { Negotiated } from './negotiate.ts'

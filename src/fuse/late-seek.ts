@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import { ErrnoError, errorTable, systemCode } from '../base/index.ts'
 import type { Nodeid } from '../base/index.ts'
 import { notifyCodes } from './constants.ts'
+import { makeMessage } from './notify.ts'
 import { lseekOut, notifyInvalInodeOut, outHeader } from './wire.ts'
 
 /** An LSEEK that the session has not answered. */
@@ -38,7 +39,7 @@ export async function answerLateSeek(device: number, seek: LateSeek, find: () =>
 }
 
 function invalidation(nodeid: Nodeid): Buffer {
-  const { buffer, view } = message(notifyInvalInodeOut.size, notifyCodes.INVAL_INODE, 0n)
+  const { buffer, view } = makeMessage(notifyInvalInodeOut.size, notifyCodes.INVAL_INODE, 0n)
   notifyInvalInodeOut.encode(view, outHeader.size, { ino: nodeid, off: 0, len: 0 }) // len 0: to the end
   return buffer
 }
@@ -46,20 +47,10 @@ function invalidation(nodeid: Nodeid): Buffer {
 function answer(unique: bigint, find: () => number): Buffer {
   try {
     const offset = find()
-    const { buffer, view } = message(lseekOut.size, 0, unique)
+    const { buffer, view } = makeMessage(lseekOut.size, 0, unique)
     lseekOut.encode(view, outHeader.size, { offset })
     return buffer
   } catch (error) {
-    return message(0, -errorTable[error instanceof ErrnoError ? error.code : 'EIO'].errno, unique).buffer
+    return makeMessage(0, -errorTable[error instanceof ErrnoError ? error.code : 'EIO'].errno, unique).buffer
   }
-}
-
-/** A message with its header filled in. */
-function message(payload: number, error: number, unique: bigint): { readonly buffer: Buffer; readonly view: DataView } {
-  const buffer = Buffer.alloc(outHeader.size + payload)
-  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length)
-  view.setUint32(0, buffer.length, true)
-  view.setInt32(4, error, true)
-  view.setBigUint64(8, unique, true)
-  return { buffer, view }
 }

@@ -6,7 +6,7 @@
 import { ErrnoError } from '../base/index.ts'
 import type { Fh, Nodeid } from '../base/index.ts'
 import { OPEN_KILL_SUIDGID, opcodes } from './constants.ts'
-import { batchForget, copyRange, init, maker, read, seek, setattr, setxattr, tmpfile, write } from './handlers.ts'
+import { batchForget, copyRange, init, maker, read, reopen, seek, setattr, setxattr, tmpfile, write } from './handlers.ts'
 import { fillListing } from './listing.ts'
 import {
   attributesReply,
@@ -20,6 +20,7 @@ import {
   offsetReply,
 } from './replies.ts'
 import { openReply, statfsReply, writtenReply, xattrReply } from './replies.ts'
+import type { Entry } from './filesystem.ts'
 import type { Reply } from './replies.ts'
 import type { Call } from './request.ts'
 import type { Struct } from './struct.ts'
@@ -45,10 +46,12 @@ export interface Operation {
 }
 
 type Handler<I, R> = (call: Call, input: I) => R
+/** Answers a request that was committed already, without doing it again. */
+type Recaller<I, R> = (call: Call, input: I, ino: number) => R
 const answered = true
 const silent = false
 
-/** A row: struct of the request, number of names, answered or silent, kind of reply, handler. */
+/** A row: struct of the request, number of names, answered or silent, kind of reply, handler; and where serving twice differs from once, how to answer again. */
 function row<I, R>(
   name: OperationName,
   input: Struct<I>,
@@ -56,6 +59,7 @@ function row<I, R>(
   isAnswered: boolean,
   reply: Reply<R>,
   handler: Handler<I, R> | Unserved,
+  recall?: Recaller<I, R>,
 ): Operation {
   const handle = typeof handler === 'function' ? handler : refuse(name, handler)
   return {
@@ -67,7 +71,8 @@ function row<I, R>(
     reason: typeof handler === 'function' ? undefined : handler.reason,
     replySize: reply.size,
     serve(call, view, structAt, onResult) {
-      const result = handle(call, input.decode(view, structAt))
+      const decoded = input.decode(view, structAt)
+      const result = call.committed === undefined || recall === undefined ? handle(call, decoded) : recall(call, decoded, call.committed)
       onResult?.(reply.describe(result))
       return reply.encode(call.reply, result)
     },
@@ -87,18 +92,29 @@ function refuse(name: string, { reason }: Unserved): () => never {
   }
 }
 
+const sameEntry = (call: Call, _input: unknown, ino: number): Entry => call.fs.entry(ino)
+const done = (): void => undefined
+
 const namespaceRows: readonly Operation[] = [
   row('LOOKUP', wire.noInput, 1, answered, entryReply, (c) => c.fs.lookup(c.nodeid, c.name)),
   row('FORGET', wire.forgetIn, 0, silent, nothing, (c, i) => c.fs.forget(c.nodeid, i.nlookup)),
   row('BATCH_FORGET', wire.batchForgetIn, 0, silent, nothing, batchForget),
-  row('MKNOD', wire.mknodIn, 1, answered, entryReply, (c, i) => c.fs.mknod(maker(c, i), c.nodeid, c.name, i.mode, i.rdev)),
-  row('MKDIR', wire.mkdirIn, 1, answered, entryReply, (c, i) => c.fs.mkdir(maker(c, i), c.nodeid, c.name, i.mode)),
-  row('SYMLINK', wire.noInput, 2, answered, entryReply, (c) => c.fs.symlink(c.caller, c.nodeid, c.name, c.secondName)),
-  row('LINK', wire.linkIn, 1, answered, entryReply, (c, i) => c.fs.link(i.oldnodeid as Nodeid, c.nodeid, c.name)),
-  row('UNLINK', wire.noInput, 1, answered, nothing, (c) => c.fs.unlink(c.nodeid, c.name)),
-  row('RMDIR', wire.noInput, 1, answered, nothing, (c) => c.fs.rmdir(c.nodeid, c.name)),
-  row('RENAME', wire.renameIn, 2, answered, nothing, (c, i) => c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, 0)),
-  row('RENAME2', wire.rename2In, 2, answered, nothing, (c, i) => c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, i.flags)),
+  row('MKNOD', wire.mknodIn, 1, answered, entryReply, (c, i) => c.fs.mknod(maker(c, i), c.nodeid, c.name, i.mode, i.rdev), sameEntry),
+  row('MKDIR', wire.mkdirIn, 1, answered, entryReply, (c, i) => c.fs.mkdir(maker(c, i), c.nodeid, c.name, i.mode), sameEntry),
+  row('SYMLINK', wire.noInput, 2, answered, entryReply, (c) => c.fs.symlink(c.caller, c.nodeid, c.name, c.secondName), sameEntry),
+  row('LINK', wire.linkIn, 1, answered, entryReply, (c, i) => c.fs.link(i.oldnodeid as Nodeid, c.nodeid, c.name), sameEntry),
+  row('UNLINK', wire.noInput, 1, answered, nothing, (c) => c.fs.unlink(c.nodeid, c.name), done),
+  row('RMDIR', wire.noInput, 1, answered, nothing, (c) => c.fs.rmdir(c.nodeid, c.name), done),
+  row('RENAME', wire.renameIn, 2, answered, nothing, (c, i) => c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, 0), done),
+  row(
+    'RENAME2',
+    wire.rename2In,
+    2,
+    answered,
+    nothing,
+    (c, i) => c.fs.rename(c.nodeid, c.name, i.newdir as Nodeid, c.secondName, i.flags),
+    done,
+  ),
   row('READDIR', wire.readIn, 0, answered, filledReply, (c, i) => fillListing(c, i.offset, i.size, false)),
   row('READDIRPLUS', wire.readIn, 0, answered, filledReply, (c, i) => fillListing(c, i.offset, i.size, true)),
 ]
@@ -108,16 +124,16 @@ const inodeRows: readonly Operation[] = [
   row('SETATTR', wire.setattrIn, 0, answered, attributesReply, setattr),
   row('READLINK', wire.noInput, 0, answered, bytesReply, (c) => c.fs.readlink(c.nodeid)),
   row('STATFS', wire.noInput, 0, answered, statfsReply, (c) => c.fs.statfs()),
-  row('SETXATTR', wire.setxattrIn, 1, answered, nothing, setxattr),
+  row('SETXATTR', wire.setxattrIn, 1, answered, nothing, setxattr, done),
   row('GETXATTR', wire.getxattrIn, 1, answered, xattrReply, (c, i) => ({ value: c.fs.getxattr(c.nodeid, c.name), room: i.size })),
   row('LISTXATTR', wire.getxattrIn, 0, answered, xattrReply, (c, i) => ({ value: c.fs.listxattr(c.nodeid), room: i.size })),
-  row('REMOVEXATTR', wire.noInput, 1, answered, nothing, (c) => c.fs.removexattr(c.nodeid, c.name)),
+  row('REMOVEXATTR', wire.noInput, 1, answered, nothing, (c) => c.fs.removexattr(c.nodeid, c.name), done),
 ]
 
 const fileRows: readonly Operation[] = [
   row('OPEN', wire.openIn, 0, answered, openReply, (c, i) => c.fs.open(c.nodeid, i.flags, (i.openFlags & OPEN_KILL_SUIDGID) !== 0)),
-  row('CREATE', wire.createIn, 1, answered, createReply, (c, i) => c.fs.create(maker(c, i), c.nodeid, c.name, i.mode, i.flags)),
-  row('TMPFILE', wire.createIn, 1, answered, createReply, tmpfile),
+  row('CREATE', wire.createIn, 1, answered, createReply, (c, i) => c.fs.create(maker(c, i), c.nodeid, c.name, i.mode, i.flags), reopen),
+  row('TMPFILE', wire.createIn, 1, answered, createReply, tmpfile, reopen),
   row('READ', wire.readIn, 0, answered, filledReply, read),
   row('WRITE', wire.writeIn, 0, answered, writtenReply, write),
   row('FALLOCATE', wire.fallocateIn, 0, answered, nothing, (c, i) => c.fs.fallocate(c.nodeid, i.offset, i.length, i.mode)),

@@ -33,6 +33,8 @@ export interface Call {
   readonly reply: Bytes
   nodeid: Nodeid
   caller: Caller
+  /** Of a resent request that a predecessor has committed: the inode that its answer names, or 0. Else undefined. */
+  committed: number | undefined
   /** The first and the second name, without NUL; empty when the operation has none. Copies: the handler may keep them. */
   name: Buffer
   secondName: Buffer
@@ -45,7 +47,7 @@ const nobody: Caller = { uid: 0, gid: 0, pid: 0 }
 
 /** The call object of a session, empty. */
 export function makeCall(parts: Pick<Call, 'fs' | 'initialise' | 'postpone' | 'reply'>): Call {
-  return { ...parts, nodeid: 1 as Nodeid, caller: nobody, name: noBytes, secondName: noBytes, data: noBytes }
+  return { ...parts, nodeid: 1 as Nodeid, caller: nobody, committed: undefined, name: noBytes, secondName: noBytes, data: noBytes }
 }
 
 /**

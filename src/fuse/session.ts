@@ -26,6 +26,12 @@ export class FuseSession {
     this.#dispatcher = new Dispatcher(fs, options)
   }
 
+  /** Serves a request that a dead predecessor has read, from a copy of it; before `serve`. */
+  serveCopy(request: Buffer): void {
+    request.copy(this.#dispatcher.request.buffer)
+    this.#serveOne(request.length)
+  }
+
   /**
    * Serves until the mount is unmounted or its connection aborted (ENODEV), then returns. Blocks its thread meanwhile.
    * Throws what read(2) fails with otherwise, and an AssertionError of the Filesystem after that request's EIO.
@@ -33,7 +39,10 @@ export class FuseSession {
   serve(): void {
     while (!this.#isGone) {
       const length = this.#read()
-      if (length > 0) this.#serveOne(length)
+      if (length === 0) continue
+      this.#options.onRead?.(this.#dispatcher.request.buffer, length)
+      this.#serveOne(length)
+      this.#options.onAnswered?.(this.#dispatcher.request.buffer)
     }
   }
 

@@ -60,13 +60,10 @@ step(() => {
       const onInit = (negotiated: Negotiated): void => {
         report({ type: 'negotiated', negotiated })
       }
-      const onRequest = (): void => {
-        filesystem.countRequest()
-      }
       const onLateSeek = (seek: LateSeek): void => {
         report({ type: 'late-seek', seek })
       }
-      new FuseSession(deviceFd, filesystem, { logger, onInit, onRequest, onLateSeek }).serve()
+      new FuseSession(deviceFd, filesystem, { logger, onInit, onLateSeek }).serve()
       report({ type: 'ended' })
     },
     close() {

@@ -54,9 +54,13 @@ export class VolumeFilesystem implements Filesystem {
     this.#openFiles = new OpenFiles(shared)
   }
 
-  /** Counts a request for the status. */
-  countRequest(): void {
+  begin(request: number): void {
     this.#openFiles.count()
+    this.#volume.beginRequest(request)
+  }
+
+  recall(request: number): number | undefined {
+    return this.#volume.recallRequest(request)
   }
 
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {

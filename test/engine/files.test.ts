@@ -7,20 +7,13 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { ErrnoError } from '../../src/base/index.ts'
 import { Owner, Volume, applicationId, checkVolume, createVolumeFile, readVolumeState, settleVolumeFile } from '../../src/engine/index.ts'
-import { assertClean, assertErrno, makeFile, readAll, seededBytes, withFolder } from '../support.ts'
-
-const withFile = (work: (file: string, folder: string) => void | Promise<void>): Promise<void> =>
-  withFolder(async (folder) => {
-    const file = join(folder, 'volume.sqlite')
-    createVolumeFile(file, { uid: 7, gid: 8, mode: 0o700 })
-    await work(file, folder)
-  })
+import { assertClean, assertErrno, makeFile, readAll, seededBytes, withFile, withFolder } from '../support.ts'
 
 test('a new volume file carries its ids, its root, and no file beside it', () =>
   withFile((file) => {
     const header = readFileSync(file).subarray(0, 100)
     assert.equal(header.subarray(0, 15).toString(), 'SQLite format 3')
-    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 1, 8192])
+    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 2, 8192])
     const volume = Volume.open(file)
     const { uid, gid, mode } = volume.get(volume.root)
     volume.close()
@@ -63,6 +56,18 @@ test('what is no volume is refused by name: another SQLite file, no SQLite, a cu
     assertErrno('ENOENT', () => Volume.open(join(folder, 'none')))
     assertErrno('ENOENT', () => readVolumeState(join(folder, 'none')))
     assertErrno('EINVAL', () => Volume.open(`${file} `))
+  }))
+
+test('a volume of version 1 is brought to this one: its change token stays, the name of its bytes moves', () =>
+  withFile((file) => {
+    const downgrade = ['connection', 'request', 'request_ino'].map((column) => `ALTER TABLE state DROP COLUMN ${column};`).join(' ')
+    new Database(file).exec(`${downgrade} PRAGMA user_version = 1`).close()
+    const before = readVolumeState(file)
+    Volume.open(file).close()
+    const after = readVolumeState(file)
+    assert.deepEqual({ change: after.change, mtime: after.mtime }, { change: before.change, mtime: before.mtime })
+    assert.notEqual(after.bytesTag, before.bytesTag)
+    assert.deepEqual(checkVolume(file), [])
   }))
 
 test('settling recovers what a killed process had committed, and collects its orphans', () =>

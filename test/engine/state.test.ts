@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import { Maintenance, Volume, readVolumeState } from '../../src/engine/index.ts'
-import { assertErrno, makeDirectory, makeFile, withVolume } from '../support.ts'
+import { assertErrno, makeDirectory, makeFile, withFile, withVolume } from '../support.ts'
 
 const writing = { keepTimes: false, killPrivileges: false }
 
@@ -106,4 +106,40 @@ test('paths lead from the root to an inode, hard links and renamed directories i
     const gone = makeFile(volume, d, 'gone')
     volume.unlink(d, Buffer.from('gone'))
     assert.deepEqual(maintenance.paths([ino, gone], volume.root).map(String), ['e/a'])
+  }))
+
+test('a successor on the same FUSE connection recalls the request committed last, and no other', () =>
+  withFile((file) => {
+    const first = Volume.open(file, 77)
+    first.beginRequest(10)
+    const { ino } = first.create(first.root, Buffer.from('a'), { uid: 0, gid: 0, mode: 0o100644 })
+    assert.equal(first.recallRequest(10), undefined, 'it is for a successor')
+    first.close()
+    const second = Volume.open(file, 77)
+    assert.equal(second.recallRequest(10), ino)
+    assert.equal(second.recallRequest(12), undefined)
+    second.beginRequest(12)
+    second.unlink(second.root, Buffer.from('a'))
+    second.close()
+    const third = Volume.open(file, 77)
+    assert.equal(third.recallRequest(12), 0)
+    assert.equal(third.recallRequest(10), undefined)
+    third.close()
+    const other = Volume.open(file, 78)
+    assert.equal(other.recallRequest(12), undefined)
+    other.close()
+  }))
+
+test('a request that was rolled back is not recalled', () =>
+  withFile((file) => {
+    const first = Volume.open(file, 77)
+    first.beginRequest(10)
+    makeFile(first, first.root, 'a')
+    first.beginRequest(12)
+    assertErrno('EEXIST', () => makeFile(first, first.root, 'a'))
+    first.close()
+    const second = Volume.open(file, 77)
+    assert.equal(second.recallRequest(12), undefined)
+    assert.notEqual(second.recallRequest(10), undefined)
+    second.close()
   }))

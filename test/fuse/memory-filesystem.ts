@@ -37,6 +37,14 @@ export class MemoryFilesystem implements Filesystem {
     this.#add(1, S_IFDIR | 0o755, 1, { uid: 0, gid: 0, pid: 0 })
   }
 
+  begin(): void {
+    return
+  }
+
+  recall(): undefined {
+    return undefined
+  }
+
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     if (name.length > NAME_MAX) throw new ErrnoError('ENAMETOOLONG', 'name: longer than 255 bytes')
     const key = keyOf(name)

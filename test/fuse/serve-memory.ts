@@ -20,7 +20,10 @@ const counts = new Map<number, number>()
 const fd = openFuseDevice()
 const session = new FuseSession(fd, fs, {
   onInit: (negotiated) => say({ negotiated }),
-  onRequest: (opcode) => void counts.set(opcode, (counts.get(opcode) ?? 0) + 1),
+  onRead: (request) => {
+    const opcode = request.readUInt32LE(4)
+    counts.set(opcode, (counts.get(opcode) ?? 0) + 1)
+  },
 })
 mountFuse(fd, { source, mountpoint, readOnly: false })
 session.serve()
