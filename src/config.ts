@@ -5,7 +5,7 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
-import { logLevels, messageOf } from './base/index.ts'
+import { driverNames, logLevels, messageOf } from './base/index.ts'
 
 /** One setting: how it is given and what its text may be. */
 interface Setting<T> {
@@ -24,8 +24,6 @@ interface Setting<T> {
   readonly parse: (text: string) => T | undefined
 }
 
-const drivers = ['direct', 'fuse-native'] as const
-
 /** All settings, by the name they have in the code. */
 export const settings = {
   host: text('LITEVOL_HOST', '127.0.0.1', 'address to listen on; anything but loopback needs a token file or LITEVOL_INSECURE=1'),
@@ -35,7 +33,12 @@ export const settings = {
   mountRoot: path('LITEVOL_MOUNT_ROOT', '/mnt/litevol', 'folder of the mountpoints, as the manager sees it'),
   hostMountRoot: path('LITEVOL_HOST_MOUNT_ROOT', '', 'the mount root as the host sees it; default: the mount root'),
   logLevel: choice('LITEVOL_LOG_LEVEL', 'info', logLevels, 'least severe level that is logged'),
-  driver: choice('LITEVOL_DRIVER', 'direct', drivers, 'FUSE driver'),
+  driver: choice(
+    'LITEVOL_DRIVER',
+    'direct',
+    driverNames,
+    'FUSE driver of a mount that names none: direct, or fuse-native (docs/drivers.md)',
+  ),
   tokenFile: path('LITEVOL_TOKEN_FILE', '', 'file with the bearer token that every request but GET /health must bring'),
   insecure: toggle('LITEVOL_INSECURE', 'listen without a token on an address that others can reach'),
   exportLeaseSeconds: number(
@@ -118,8 +121,7 @@ function readSetting(setting: Setting<unknown>, env: NodeJS.ProcessEnv, flag: st
 }
 
 function assertConsistent(config: Config): void {
-  const { driver, host, mountRoot, insecure, tokenFile } = settings
-  if (config.driver === 'fuse-native') throw new ConfigError(`${driver.env}: 'fuse-native' is not supported yet, must be direct`)
+  const { host, mountRoot, insecure, tokenFile } = settings
   if (!isLocal(config) && config.tokenFile === '' && !config.insecure) {
     const cure = `must be a loopback address unless ${tokenFile.env} names a token file or ${insecure.env}=1`
     throw new ConfigError(`${host.env}: '${config.host}' can be reached by others, ${cure}`)

@@ -100,11 +100,12 @@ function unshare(config: Config, { sharing }: Preflight, log: Logger): void {
 }
 
 function optionsOf(config: Config): ManagerOptions {
-  const { dataRoot, mountRoot, hostMountRoot, logLevel, exportWalLimit } = config
+  const { dataRoot, mountRoot, hostMountRoot, driver, logLevel, exportWalLimit } = config
   return {
     dataRoot,
     mountRoot,
     hostMountRoot,
+    driver,
     logLevel,
     exportWalLimit,
     exportLeaseMs: config.exportLeaseSeconds * 1000,

@@ -25,7 +25,15 @@ async function generate(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'litevol-openapi-'))
   const log = makeLogger('litevol-openapi', 'silent')
   const times = { exportLeaseMs: 0, mountTimeoutMs: 0, unmountTimeoutMs: 0, stopTimeoutMs: 0 }
-  const options = { dataRoot: folder, mountRoot: folder, hostMountRoot: folder, logLevel: 'silent' as const, exportWalLimit: 0, ...times }
+  const options = {
+    dataRoot: folder,
+    mountRoot: folder,
+    hostMountRoot: folder,
+    driver: 'direct' as const,
+    logLevel: 'silent' as const,
+    exportWalLimit: 0,
+    ...times,
+  }
   const manager = new VolumeManager(JsonStore.open(folder), options, log)
   try {
     const app = await buildApp({ manager, checks: [], token: undefined, log })

@@ -4,7 +4,6 @@
  */
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { ErrnoError } from '../base/index.ts'
 import type { VolumeManager } from '../manager/index.ts'
 import { authorOf } from './author.ts'
 import { isForced } from './force.ts'
@@ -18,12 +17,11 @@ export const mounts: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = 
     summary: 'Mount a volume; answered once its mountpoint serves',
     params: VolumeParams,
     body: MountBody,
-    response: { 200: MountReply, 400: problem('the body is wrong'), 404: problem('not_found'), 409: problem('mounted, held'), 501: problem('not_supported'), 503: problem('not_ready') },
+    response: { 200: MountReply, 400: problem('the body is wrong'), 404: problem('not_found'), 409: problem('mounted, held'), 501: problem('driver_unavailable'), 503: problem('not_ready') },
   } // prettier-ignore
   app.post(path, { schema: mount }, async (request) => {
-    const { read_only: readOnly = false, persist, driver = 'direct' } = request.body
-    if (driver !== 'direct') throw new ErrnoError('ENOSYS', `driver ${driver}: not supported yet`)
-    const { id, mountpoint, hostPath } = await manager.mount(request.params.id, { readOnly, persist }, authorOf(request))
+    const { read_only: readOnly = false, persist, driver } = request.body
+    const { id, mountpoint, hostPath } = await manager.mount(request.params.id, { readOnly, persist, driver }, authorOf(request))
     return { id, mountpoint: mountpoint ?? '', host_path: hostPath ?? '', read_only: readOnly }
   })
 
@@ -47,9 +45,9 @@ export const mounts: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = 
   }
   app.get(path, { schema: status }, async (request) => {
     const { id } = request.params
-    const { state, mountpoint, hostPath, readOnly, pid, handles, reason } = await manager.status(id)
+    const { state, mountpoint, hostPath, readOnly, driver, pid, handles, reason } = await manager.status(id)
     const mounted = state === 'mounted'
-    return { id, mounted, state, mountpoint, host_path: hostPath, ready: mounted, read_only: readOnly, pid, handles, reason }
+    return { id, mounted, state, mountpoint, host_path: hostPath, ready: mounted, read_only: readOnly, driver, pid, handles, reason }
   })
   done()
 }

@@ -4,6 +4,7 @@
  * Leaves: what the values mean to manager, error replies to problems.ts.
  */
 import { Type, type Static } from 'typebox'
+import { driverNames } from '../base/index.ts'
 import { namePattern } from '../manager/index.ts'
 
 const states = ['unmounted', 'mounting', 'mounted', 'unmounting', 'failed', 'deleted'] as const
@@ -48,7 +49,7 @@ export const MountBody = Type.Object(
       Type.Boolean({ description: 'Mount it again whenever the manager starts, until it is unmounted by a call; default: as before' }),
     ),
     driver: Type.Optional(
-      Type.String({ enum: ['direct', 'fuse-native'], description: 'FUSE driver; fuse-native is not supported yet (501)' }),
+      Type.Enum([...driverNames], { description: 'FUSE driver; default: LITEVOL_DRIVER. fuse-native needs its package and libfuse 2' }),
     ),
   },
   strict,
@@ -80,6 +81,7 @@ export const MountStatusReply = Type.Object({
   host_path: HostPath,
   ready: Type.Boolean({ description: 'The mountpoint serves' }),
   read_only: Type.Union([Type.Boolean(), Type.Null()]),
+  driver: Type.Union([Type.Enum([...driverNames]), Type.Null()], { description: 'FUSE driver' }),
   pid: Type.Union([Type.Integer(), Type.Null()], { description: 'The FUSE process' }),
   handles: Type.Union([Type.Integer(), Type.Null()], { description: 'Open handles; null when not mounted or not known just now' }),
   reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it failed' }),

@@ -42,6 +42,7 @@ export const errorTable = {
   ENODATA: row(61, 404, 'no_attribute', 'there is no such extended attribute'),
   EPROTO: row(71, 502, 'protocol', 'the other side broke the protocol'),
   EOVERFLOW: row(75, 500, 'overflow', 'a value does not fit its type'),
+  EILSEQ: row(84, 400, 'not_utf8', 'a name is not valid UTF-8'),
   EOPNOTSUPP: row(95, 501, 'not_supported', 'the operation is not supported'),
   ENOTCONN: row(107, 503, 'not_connected', 'nothing serves it'),
   ETIMEDOUT: row(110, 503, 'timeout', 'it did not happen in time'),

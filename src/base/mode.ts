@@ -15,6 +15,7 @@ export const S_IXGRP = 0o010
 /** Open flags, asm-generic/fcntl.h. */
 export const O_ACCMODE = 3
 export const O_RDONLY = 0
+export const O_RDWR = 2
 export const O_TRUNC = 0o1000
 
 /** renameat2(2) flags. */

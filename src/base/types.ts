@@ -28,3 +28,8 @@ export interface Caller {
   readonly gid: number
   readonly pid: number
 }
+
+/** The ways to serve a mount: our own FUSE protocol on /dev/fuse, or libfuse 2 by the package fuse-native. */
+export const driverNames = ['direct', 'fuse-native'] as const
+
+export type DriverName = (typeof driverNames)[number]

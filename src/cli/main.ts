@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { ErrnoError, messageOf } from '../base/index.ts'
-import { ConfigError, settingNames, settings, type SettingName } from '../config.ts'
+import { ConfigError, settingNames, settings, type Config, type SettingName } from '../config.ts'
 import { exitCodes } from './exit-codes.ts'
 
 const program = new Command('litevol')
@@ -24,15 +24,22 @@ program
   .argument('<mountpoint>', 'existing directory')
   .option('--create', 'make the volume file first')
   .option('--read-only', 'refuse every change')
+  .addOption(new Option('--driver <driver>', 'FUSE driver: direct or fuse-native').env(settings.driver.env).default('direct'))
   .addOption(new Option('--log-level <level>', settings.logLevel.meaning).env(settings.logLevel.env).default('warn'))
-  .action(async (file: string, mountpoint: string, { create = false, readOnly = false, logLevel }: MountFlags) => {
+  .action(async (file: string, mountpoint: string, { create = false, readOnly = false, driver, logLevel }: MountFlags) => {
     const { mountFile } = await import('./mount.ts')
-    process.exitCode = await mountFile(file, mountpoint, { create, readOnly, logLevel: parseLevel(logLevel) })
+    process.exitCode = await mountFile(file, mountpoint, {
+      create,
+      readOnly,
+      driver: parse('driver', driver),
+      logLevel: parse('logLevel', logLevel),
+    })
   })
 
 interface MountFlags {
   readonly create?: boolean
   readonly readOnly?: boolean
+  readonly driver: string
   readonly logLevel: string
 }
 
@@ -66,10 +73,12 @@ function textsOf(flags: Readonly<Record<string, string | boolean>>): Partial<Rec
   return texts
 }
 
-function parseLevel(text: string) {
-  const level = settings.logLevel.parse(text)
-  if (level === undefined) throw new ConfigError(`${settings.logLevel.flag}: '${text}' is wrong, must be ${settings.logLevel.allowed}`)
-  return level
+/** The value of a flag that `mount` shares with the table of settings. */
+function parse<N extends 'driver' | 'logLevel'>(name: N, text: string): Config[N] {
+  const { parse: read, flag, allowed } = settings[name]
+  const value = read(text)
+  if (value === undefined) throw new ConfigError(`${flag}: '${text}' is wrong, must be ${allowed}`)
+  return value as Config[N] // each row parses its own setting
 }
 
 /** Commander has printed its own errors, help and version. */

@@ -7,7 +7,7 @@ import { fork } from 'node:child_process'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { extname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ErrnoError, messageOf, systemCode, type LogLevel } from '../base/index.ts'
+import { ErrnoError, messageOf, systemCode, type DriverName, type LogLevel } from '../base/index.ts'
 import { createVolumeFile } from '../engine/index.ts'
 import type { ProcessMessage, StartOptions } from '../main.ts'
 import { exitCodes } from './exit-codes.ts'
@@ -15,19 +15,20 @@ import { exitCodes } from './exit-codes.ts'
 export interface MountFlags {
   readonly create: boolean
   readonly readOnly: boolean
+  readonly driver: DriverName
   readonly logLevel: LogLevel
 }
 
 const program = fileURLToPath(new URL(`../mount/main${extname(import.meta.url)}`, import.meta.url))
 
 /** The compiler holds it to the one of mount/messages.ts. */
-const protocol: StartOptions['protocol'] = 1
+const protocol: StartOptions['protocol'] = 2
 
 /** How long to wait for another owner of the file that is finishing, in ms. */
 const ownerTimeoutMs = 5000
 
 /** Mounts and serves; resolves with the exit code when the mount is gone. Throws ENOENT, ENOTDIR, EEXIST, EINVAL. */
-export async function mountFile(file: string, mountpoint: string, { create, readOnly, logLevel }: MountFlags): Promise<number> {
+export async function mountFile(file: string, mountpoint: string, { create, readOnly, driver, logLevel }: MountFlags): Promise<number> {
   if (create && readOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
   const options: StartOptions = {
     protocol,
@@ -35,6 +36,7 @@ export async function mountFile(file: string, mountpoint: string, { create, read
     source: file,
     mountpoint: findDirectory(mountpoint),
     readOnly,
+    driver,
     logLevel,
     holdSnapshot: false,
     snapshotWalLimit: 0,

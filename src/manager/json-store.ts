@@ -7,10 +7,16 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Type, type Static } from 'typebox'
 import { Value } from 'typebox/value'
-import { ErrnoError, messageOf } from '../base/index.ts'
+import { ErrnoError, driverNames, messageOf } from '../base/index.ts'
 import { replaceFile } from './atomic-file.ts'
 import { FileLock } from './file-lock.ts'
 import type { StoreAction, StoreDraft, VolumeRecord, VolumeStore } from './store.ts'
+
+/** Records from before there were two drivers have no `driver`. */
+const PersistSchema = Type.Object(
+  { readOnly: Type.Boolean(), driver: Type.Optional(Type.Enum([...driverNames])) },
+  { additionalProperties: false },
+)
 
 const RecordSchema = Type.Object(
   {
@@ -19,7 +25,7 @@ const RecordSchema = Type.Object(
     file: Type.String({ pattern: '^[^/\\0]+$' }),
     createdAt: Type.String(),
     encrypted: Type.Boolean(),
-    persist: Type.Union([Type.Null(), Type.Object({ readOnly: Type.Boolean() }, { additionalProperties: false })]),
+    persist: Type.Union([Type.Null(), PersistSchema]),
   },
   { additionalProperties: false },
 )

@@ -2,7 +2,7 @@
  * What the manager is told at its start, as far as more than one of its modules needs it.
  * Keeps: every time is in the unit its name says. Leaves: variables and flags to config.ts.
  */
-import type { LogLevel } from '../base/index.ts'
+import type { DriverName, LogLevel } from '../base/index.ts'
 
 export interface ManagerOptions {
   /** Folder of the store and the volume files, absolute. */
@@ -11,6 +11,8 @@ export interface ManagerOptions {
   readonly mountRoot: string
   /** The same folder as the host sees it; only told, never opened. */
   readonly hostMountRoot: string
+  /** The driver of a mount that names none. */
+  readonly driver: DriverName
   /** Level of the FUSE processes' logs. */
   readonly logLevel: LogLevel
   /** How long a snapshot outlives its last stream; 0: not at all. */

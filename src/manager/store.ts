@@ -4,6 +4,15 @@
  * Leaves: how it lies on the disk to its implementation: json-store.ts now, a journal later.
  */
 
+import type { DriverName } from '../base/index.ts'
+
+/** How a volume is mounted again. */
+export interface PersistentMount {
+  readonly readOnly: boolean
+  /** Absent: whichever driver is configured then. */
+  readonly driver?: DriverName
+}
+
 /** One volume of this manager. */
 export interface VolumeRecord {
   /** UUIDv7 in its text form. */
@@ -16,7 +25,7 @@ export interface VolumeRecord {
   readonly createdAt: string
   readonly encrypted: boolean
   /** Mounted again at the start of the manager, and how; null: not. */
-  readonly persist: { readonly readOnly: boolean } | null
+  readonly persist: PersistentMount | null
 }
 
 /** Who changes the store, and why: a journal's line says so. */

@@ -3,12 +3,12 @@
  * Keeps: a record, its file and its supervisor appear and vanish together; names are unique.
  * Leaves: a volume's life to volume.ts, records on the disk to the store, the machine to preflight.ts.
  */
-import { ErrnoError, messageOf, uuidText, uuidv7, type Logger } from '../base/index.ts'
+import { ErrnoError, messageOf, uuidText, uuidv7, type DriverName, type Logger } from '../base/index.ts'
 import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import type { ExportView, ExportWish } from './exports.ts'
 import type { ManagerOptions } from './options.ts'
-import type { VolumeRecord, VolumeStore } from './store.ts'
+import type { PersistentMount, VolumeRecord, VolumeStore } from './store.ts'
 import { Volume, type MountStatus } from './volume.ts'
 import { VolumeFiles } from './volume-files.ts'
 
@@ -26,10 +26,11 @@ export interface VolumeStatus extends MountStatus {
   readonly hostPath: string | null
 }
 
-/** How to mount; `persist` undefined leaves the record as it is. */
+/** How to mount; `persist` undefined leaves the record as it is, `driver` undefined takes the configured one. */
 export interface MountWish {
   readonly readOnly: boolean
   readonly persist: boolean | undefined
+  readonly driver?: DriverName | undefined
 }
 
 export class VolumeManager {
@@ -101,9 +102,9 @@ export class VolumeManager {
   }
 
   /** Mounts; returns once the mountpoint serves. Throws ENOENT, EBUSY `mounted`, ETIMEDOUT `not_ready`. */
-  async mount(id: string, { readOnly, persist }: MountWish, who: string): Promise<VolumeSummary> {
-    await this.#volume(id).mount(readOnly)
-    if (persist !== undefined) this.#setPersist(id, persist ? { readOnly } : null, who)
+  async mount(id: string, { readOnly, persist, driver }: MountWish, who: string): Promise<VolumeSummary> {
+    await this.#volume(id).mount(readOnly, driver)
+    if (persist !== undefined) this.#setPersist(id, persist ? { readOnly, ...(driver === undefined ? {} : { driver }) } : null, who)
     return this.get(id)
   }
 
@@ -146,16 +147,16 @@ export class VolumeManager {
   async #restore({ id, persist }: VolumeRecord): Promise<void> {
     const volume = this.#volume(id)
     try {
-      await volume.mount(persist?.readOnly ?? false)
+      await volume.mount(persist?.readOnly ?? false, persist?.driver)
     } catch (error) {
       this.#log.error({ err: error, volume: id }, 'a volume could not be mounted again')
       volume.markFailed(messageOf(error))
     }
   }
 
-  #setPersist(id: string, persist: VolumeRecord['persist'], who: string): void {
+  #setPersist(id: string, persist: PersistentMount | null, who: string): void {
     const record = this.#record(id)
-    if (record.persist?.readOnly === persist?.readOnly) return
+    if (record.persist?.readOnly === persist?.readOnly && record.persist?.driver === persist?.driver) return
     this.#store.transact({ who, action: `${persist === null ? 'forget' : 'remember'} the mount of volume ${record.name}` }, (draft) => {
       draft.update(id, { persist })
     })

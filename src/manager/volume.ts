@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
+import { ErrnoError, messageOf, type DriverName, type Logger } from '../base/index.ts'
 import { Owner } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
@@ -25,6 +25,7 @@ export interface MountStatus {
   readonly mountpoint: string | null
   readonly pid: number | null
   readonly readOnly: boolean | null
+  readonly driver: DriverName | null
   /** Open handles; null when not mounted, or when the FUSE process is too busy to say. */
   readonly handles: number | null
   /** Why it failed; null in other states. */
@@ -72,14 +73,14 @@ export class Volume {
   }
 
   /** Mounts and returns once the mountpoint serves. Throws EBUSY `mounted`; on any other error everything is undone. */
-  mount(readOnly: boolean): Promise<void> {
+  mount(readOnly: boolean, driver: DriverName = this.#options.driver): Promise<void> {
     return this.#run(async () => {
       if (this.#state.state === 'mounted') throw new ErrnoError('EBUSY', `volume ${this.id}: is mounted already`, { problem: 'mounted' })
       if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
       this.#enter({ state: 'mounting' })
       try {
-        const process = await this.#start(readOnly)
-        this.#enter({ state: 'mounted', process, readOnly })
+        const process = await this.#start(readOnly, driver)
+        this.#enter({ state: 'mounted', process, readOnly, driver })
         void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
       } catch (error) {
         await this.#undoMount()
@@ -160,7 +161,7 @@ export class Volume {
   /** The state now, without waiting for what runs. */
   async status(): Promise<MountStatus> {
     const now = this.#state
-    const none = { mountpoint: null, pid: null, readOnly: null, handles: null, reason: null }
+    const none = { mountpoint: null, pid: null, readOnly: null, driver: null, handles: null, reason: null }
     switch (now.state) {
       case 'unmounted':
       case 'mounting':
@@ -171,9 +172,10 @@ export class Volume {
       case 'unmounting':
         return { ...none, state: 'unmounting', pid: now.process.pid }
       case 'mounted': {
-        const { process, readOnly } = now
+        const { process, readOnly, driver } = now
         const counters = await process.call('status', {}, statusTimeoutMs).catch(() => undefined)
-        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid: process.pid, readOnly, handles: counters?.handles ?? null }
+        const handles = counters?.handles ?? null
+        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid: process.pid, readOnly, driver, handles }
       }
       default:
         return now satisfies never
@@ -193,7 +195,7 @@ export class Volume {
     this.#state = state
   }
 
-  #start(readOnly: boolean): Promise<MountProcess> {
+  #start(readOnly: boolean, driver: DriverName): Promise<MountProcess> {
     makeMountpoint(this.mountpoint)
     const { logLevel, exportWalLimit, mountTimeoutMs } = this.#options
     const options = {
@@ -201,6 +203,7 @@ export class Volume {
       source: this.file,
       mountpoint: this.mountpoint,
       readOnly,
+      driver,
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,

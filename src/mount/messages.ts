@@ -4,10 +4,10 @@
  * Keeps: the unions are closed and carry a protocol number; nothing secret is in the start options.
  * Leaves: carrying them to manager/mount-process.ts on one side and mount/main.ts on the other.
  */
-import type { LogLevel, PlainError } from '../base/index.ts'
+import type { DriverName, LogLevel, PlainError } from '../base/index.ts'
 
 /** Raised with every change of this file that an older process would misread. */
-export const protocol = 1
+export const protocol = 2
 
 /** The first argument of src/mount/main.ts, as JSON. */
 export interface StartOptions {
@@ -19,6 +19,8 @@ export interface StartOptions {
   /** An existing directory, absolute. */
   readonly mountpoint: string
   readonly readOnly: boolean
+  /** Who answers the kernel. */
+  readonly driver: DriverName
   readonly logLevel: LogLevel
   /** Begin a snapshot with id 0 before the first change: exports of the file as it lies are still running. */
   readonly holdSnapshot: boolean

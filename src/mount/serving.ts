@@ -2,29 +2,22 @@
  * One served mount, as its control thread sees it: from taking the file to giving it back.
  * Keeps: the file has one owner all the while; after `finish` it is one file without a WAL; what the supervisor asks is
  *   answered while the serving thread is busy.
- * Leaves: requests of the kernel to serving-thread.ts, the channel to the supervisor to main.ts.
+ * Leaves: requests of the kernel to the driver's VolumeServer, the channel to the supervisor to main.ts.
  */
-import { closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
-import { ErrnoError, fromPlainError, type Ino, type Logger } from '../base/index.ts'
+import { ErrnoError, type Logger } from '../base/index.ts'
 import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
-import { abortConnection, answerLateSeek, deviceNumber, mountFuse, openFuseDevice, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
-import type { LateSeek, Negotiated } from '../fuse/index.ts'
+import { abortConnection, deviceNumber, setDirtyLimit, unmountFuse, type Negotiated } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
+import { DirectServer } from './direct-server.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
+import { NativeServer } from './native-server.ts'
 import { countHandles, countRequests, makeSharedFiles, writtenInodes } from './open-files.ts'
-import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
+import type { VolumeServer } from './volume-server.ts'
 
 /** How long after umount(2) the connection may take to end by itself, in ms: longer means another bind keeps it alive. */
 const detachGraceMs = 1000
-
-/**
- * Limit of the serving thread's young generation, in MiB (three semi-spaces of 2). Making and removing 20,000 files three times
- * left the process at 133 MiB with it and at 207 without, at the same speed.
- */
-const maxYoungGenerationSizeMb = 6
 
 /** How long the readers of snapshots have, once the mount is gone, to stop and release them; how often that is looked at; in ms. */
 const releaseTimeoutMs = 30_000
@@ -33,8 +26,8 @@ const releasePollMs = 10
 /** Read-ahead of a mount in KiB: one request of the largest size. */
 const readAheadKb = 1024
 
-/** The extension of this very file: `.ts` in the repository, `.js` in the package. */
-const threadUrl = new URL(import.meta.url.replace(/serving(\.[jt]s)$/, 'serving-thread$1'))
+/** How the kernel is answered: by our own protocol in a thread of its own, or by libfuse on this one. */
+const servers = { direct: DirectServer, 'fuse-native': NativeServer } as const
 
 export class Serving {
   readonly #options: StartOptions
@@ -45,25 +38,17 @@ export class Serving {
   readonly #snapshots = new Map<number, Snapshot>()
   /** Snapshot 0 is the one held from the start. */
   #nextSnapshot = 1
-  #thread: Worker | undefined
-  #root: Ino | undefined
-  #deviceFd: number | undefined
-  #isMounted = false
+  #server: VolumeServer | undefined
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
   #minor: number | undefined
   #stopCheckpointing: (() => void) | undefined
-  /** Settles when the mount is gone; rejects when the thread fails. */
-  readonly #ended = Promise.withResolvers<undefined>()
-  readonly #closed = Promise.withResolvers<undefined>()
 
   private constructor(options: StartOptions, logger: Logger, owner: Owner, maintenance: Maintenance) {
     this.#options = options
     this.#logger = logger
     this.#owner = owner
     this.#maintenance = maintenance
-    this.#ended.promise.catch(() => undefined) // looked at by whoever waits for it
-    this.#closed.promise.catch(() => undefined)
   }
 
   /** Takes the file, mounts it and serves; returns once the kernel's INIT is answered. Throws, with everything undone, what went wrong. */
@@ -85,9 +70,9 @@ export class Serving {
     }
   }
 
-  /** Resolves when the mount is gone, whoever unmounted it; rejects when the serving thread failed. */
+  /** Resolves when the mount is gone, whoever unmounted it; rejects when serving failed. */
   get ended(): Promise<undefined> {
-    return this.#ended.promise
+    return this.#server?.ended ?? Promise.resolve(undefined)
   }
 
   status(): Calls['status']['reply'] {
@@ -107,6 +92,7 @@ export class Serving {
   /** Flushes what applications wrote, then holds everything committed. */
   async acquireSnapshot(): Promise<SnapshotReport> {
     await this.#flush()
+    await this.#server?.settle()
     const held = this.#maintenance.acquireSnapshot()
     const snapshot = this.#nextSnapshot++
     this.#snapshots.set(snapshot, held)
@@ -140,7 +126,7 @@ export class Serving {
   }
 
   async #unmountNow(force: boolean): Promise<void> {
-    if (!this.#isMounted) return
+    if (this.#server?.isMounted !== true) return
     const handles = countHandles(this.#shared)
     if (!force && handles > 0) throw busy(this.#options.mountpoint, handles)
     this.#setTitle('closing') // whoever wants the file next waits for us
@@ -151,7 +137,7 @@ export class Serving {
       this.#setTitle('serving')
       throw error
     }
-    const isGone = await Promise.race([this.#ended.promise.then(() => true), sleep(detachGraceMs, false)])
+    const isGone = await Promise.race([this.ended.then(() => true), sleep(detachGraceMs, false)])
     if (!isGone) await this.#abort()
   }
 
@@ -170,94 +156,28 @@ export class Serving {
     }
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
     this.#maintenance.close()
-    if (this.#thread !== undefined) {
-      this.#order('close')
-      await this.#closed.promise
-    }
-    if (this.#deviceFd !== undefined) closeSync(this.#deviceFd)
-    this.#deviceFd = undefined
+    await this.#server?.close()
     this.#owner.release()
   }
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
   async abandon(): Promise<void> {
-    if (this.#isMounted) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
+    if (this.#server?.isMounted === true) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
     await this.finish(() => false).catch(() => undefined)
   }
 
   async #mount(): Promise<{ negotiated: Negotiated; dirtyLimit: string }> {
-    const { source, mountpoint, readOnly } = this.#options
-    const negotiated = Promise.withResolvers<Negotiated>()
-    this.#deviceFd = openFuseDevice()
-    await this.#startThread(this.#deviceFd, negotiated)
-    mountFuse(this.#deviceFd, { source, mountpoint, readOnly })
-    this.#isMounted = true
+    const { driver, mountpoint } = this.#options
+    const parts = { options: this.#options, shared: this.#shared, maintenance: this.#maintenance, logger: this.#logger }
+    this.#server = await servers[driver].open(parts)
+    const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
     this.#minor = minor
-    this.#order('serve')
-    const agreed = await Promise.race([negotiated.promise, this.#ended.promise])
-    if (agreed === undefined) throw new ErrnoError('ENOTCONN', `mount ${mountpoint}: unmounted before it was ready`)
-    return { negotiated: agreed, dirtyLimit: setDirtyLimit({ major, minor, mounts: this.#options.mounts, readAheadKb }) }
-  }
-
-  /** Starts the serving thread; returns when it has the volume open. */
-  #startThread(deviceFd: number, negotiated: PromiseWithResolvers<Negotiated>): Promise<undefined> {
-    const { file, logLevel } = this.#options
-    const opened = Promise.withResolvers<undefined>()
-    const fail = (error: unknown): void => {
-      for (const waiting of [opened, this.#ended, this.#closed]) waiting.reject(error)
-    }
-    const handlers: { [R in ThreadReport as R['type']]: (report: R) => void } = {
-      opened: ({ root }) => {
-        this.#root = root as Ino
-        opened.resolve(undefined)
-      },
-      negotiated: (report) => {
-        negotiated.resolve(report.negotiated)
-      },
-      'late-seek': ({ seek }) => {
-        void this.#answerLateSeek(deviceFd, seek)
-      },
-      ended: () => {
-        this.#isMounted = false
-        this.#ended.resolve(undefined)
-      },
-      closed: () => {
-        this.#closed.resolve(undefined)
-      },
-      failed: ({ error }) => {
-        fail(fromPlainError(error))
-      },
-    }
-    const workerData: ThreadOptions = { file, deviceFd, shared: this.#shared, logLevel }
-    this.#thread = new Worker(threadUrl, { workerData, resourceLimits: { maxYoungGenerationSizeMb } })
-    this.#thread.on('message', (report: ThreadReport) => {
-      const handle = handlers[report.type] as (report: ThreadReport) => void
-      handle(report)
-    })
-    this.#thread.once('error', fail)
-    this.#thread.once('exit', () => {
-      fail(new ErrnoError('EIO', 'the serving thread ended'))
-    })
-    return opened.promise
-  }
-
-  /** Answers for the serving thread, which serves the pages that the answer needs. */
-  async #answerLateSeek(deviceFd: number, seek: LateSeek): Promise<void> {
-    try {
-      await answerLateSeek(deviceFd, seek, () => this.#maintenance.seek(seek.nodeid as number as Ino, seek.offset, seek.target))
-    } catch (error) {
-      // The mount is gone, and with it who asked; or the kernel did not take it, and nothing else can be said to it.
-      this.#logger.warn({ err: error }, 'lseek: could not be answered')
-    }
+    return { negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts: this.#options.mounts, readAheadKb }) }
   }
 
   #setTitle(state: 'serving' | 'closing'): void {
     process.title = `${state === 'serving' ? servingTitle : 'litevol: closing'} ${this.#options.file}`
-  }
-
-  #order(order: ThreadOrder): void {
-    this.#thread?.postMessage(order)
   }
 
   #startCheckpointing(onLimit: (walBytes: number) => void): void {
@@ -266,7 +186,7 @@ export class Serving {
   }
 
   async #flush(): Promise<void> {
-    const root = this.#root
+    const root = this.#server?.root
     if (root === undefined) return
     await flushFiles(this.#options.mountpoint, {
       list: () => writtenInodes(this.#shared),
@@ -302,7 +222,7 @@ export class Serving {
       'unmounted, but a bind elsewhere goes on using the mount: its connection is ended',
     )
     if (this.#minor !== undefined && abortConnection(this.#minor)) {
-      await this.#ended.promise
+      await this.ended
       return
     }
     // Without fusectl a blocked read cannot be ended. Everything acknowledged is committed; the next owner recovers the WAL.

@@ -32,6 +32,7 @@ export async function withManagers(work: (fixture: ManagerFixture) => Promise<vo
       dataRoot: join(folder, 'data'),
       mountRoot,
       hostMountRoot: '/host/mnt',
+      driver: 'direct' as const,
       logLevel: 'warn' as const,
       ...limits,
       ...change,

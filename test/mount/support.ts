@@ -38,6 +38,7 @@ export class TestMount {
       source: file,
       mountpoint,
       readOnly: false,
+      driver: 'direct',
       logLevel: 'warn',
       holdSnapshot: false,
       snapshotWalLimit: 1 << 30,

@@ -1,0 +1,32 @@
+/**
+ * What answers the kernel for one mounted volume, as the control thread sees it: the part of a FUSE process that differs between drivers.
+ * Keeps: a server has the volume open from `open` to `close`. Leaves: ownership, checkpoints, snapshots and unmounting to serving.ts.
+ */
+import type { Ino, Logger } from '../base/index.ts'
+import type { Maintenance } from '../engine/index.ts'
+import type { Negotiated } from '../fuse/index.ts'
+import type { StartOptions } from './messages.ts'
+import type { SharedFiles } from './open-files.ts'
+
+/** What a server works with. */
+export interface ServerParts {
+  readonly options: StartOptions
+  readonly shared: SharedFiles
+  /** The control thread's own view of the volume. */
+  readonly maintenance: Maintenance
+  readonly logger: Logger
+}
+
+export interface VolumeServer {
+  /** The inode of the volume's root. */
+  readonly root: Ino
+  readonly isMounted: boolean
+  /** Resolves when the mount is gone, whoever unmounted it; rejects when serving failed. */
+  readonly ended: Promise<undefined>
+  /** Mounts and serves; returns once the kernel's INIT is answered. Throws ENOTCONN when it is unmounted before. */
+  mount(): Promise<Negotiated>
+  /** Resolves when everything answered is committed. */
+  settle(): Promise<void>
+  /** Closes the volume, after the mount is gone. Rejects when that or serving failed. */
+  close(): Promise<void>
+}
