@@ -83,6 +83,7 @@ export const MountStatusReply = Type.Object({
   read_only: Type.Union([Type.Boolean(), Type.Null()]),
   driver: Type.Union([Type.Enum([...driverNames]), Type.Null()], { description: 'FUSE driver' }),
   pid: Type.Union([Type.Integer(), Type.Null()], { description: 'The FUSE process' }),
+  restarts: Type.Union([Type.Integer(), Type.Null()], { description: 'How often the FUSE process was replaced since the mount' }),
   handles: Type.Union([Type.Integer(), Type.Null()], { description: 'Open handles; null when not mounted or not known just now' }),
   reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it failed' }),
 })

@@ -6,7 +6,7 @@
  *   which locks the open file description that we go on holding.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, systemCode } from '../base/index.ts'
 
@@ -28,22 +28,23 @@ export class Owner {
   }
 
   /**
-   * Takes the ownership of `file`, called `what` in errors. An owner that is finishing is waited for, up to `timeoutMs`.
+   * Takes the ownership of `file`. An owner that is finishing is waited for, up to `timeoutMs`. If `inherited` is a descriptor of
+   * that file, it is the one that is locked: all processes that inherited it own the file, until the last of them closes it.
    * Throws ENOENT, EACCES, or EBUSY saying who holds it.
    */
-  static async acquire(file: string, timeoutMs: number, what = 'volume file'): Promise<Owner> {
+  static async acquire(file: string, timeoutMs: number, inherited?: number): Promise<Owner> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
-      const descriptor = openForLock(file, what)
+      const descriptor = inherited !== undefined && leadsTo(inherited, file) ? inherited : openForLock(file)
       try {
         if (await tryLock(descriptor)) return new Owner(descriptor)
       } catch (error) {
-        closeSync(descriptor)
+        if (descriptor !== inherited) closeSync(descriptor)
         throw error
       }
-      closeSync(descriptor)
+      if (descriptor !== inherited) closeSync(descriptor)
       const holder = findHolder(file)
-      if (holder?.isServing === true || Date.now() > deadline) throw heldError(`${what} ${file}`, holder)
+      if (holder?.isServing === true || Date.now() > deadline) throw heldError(`volume file ${file}`, holder)
       await sleep(retryMs)
     }
   }
@@ -55,13 +56,13 @@ export class Owner {
   }
 }
 
-function openForLock(file: string, what: string): number {
+function openForLock(file: string): number {
   try {
     return openSync(file, 'r')
   } catch (error) {
     const code = systemCode(error) === 'ENOENT' ? 'ENOENT' : 'EACCES'
     const fault = code === 'ENOENT' ? 'does not exist' : 'cannot be opened'
-    throw new ErrnoError(code, `${what} ${file}: ${fault}`, { cause: error })
+    throw new ErrnoError(code, `volume file ${file}: ${fault}`, { cause: error })
   }
 }
 
@@ -86,15 +87,22 @@ interface Holder {
   readonly isServing: boolean
 }
 
-/** Who has the file open, as far as /proc shows: a process of another pid or mount namespace may not appear. */
+/** Who has the file open, as far as /proc shows, one that serves it before others: a process of another pid or mount namespace may not appear. */
 function findHolder(file: string): Holder | undefined {
   const path = realpathSync(file)
-  for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid || !hasOpen(pid, path)) continue
+  const own = [process.pid, process.ppid].map(String) // our keeper has it open for us
+  const pids = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && !own.includes(pid) && hasOpen(pid, path))
+  const holders = pids.map((pid): Holder => {
     const command = readCommand(pid)
     return { pid: Number(pid), command, isServing: command.startsWith(servingTitle) }
-  }
-  return undefined
+  })
+  return holders.find(({ isServing }) => isServing) ?? holders[0]
+}
+
+function leadsTo(descriptor: number, file: string): boolean {
+  const there = statSync(file, { throwIfNoEntry: false })
+  const here = fstatSync(descriptor)
+  return there?.ino === here.ino && there.dev === here.dev
 }
 
 /** Only reads the links: to stat what they lead to could wait for ever on a mount that nobody serves. */

@@ -35,6 +35,14 @@ export interface AttributePatch {
   readonly killPrivileges?: boolean
 }
 
+/** What a volume is opened for. */
+export interface OpenOptions {
+  /** Names the FUSE connection that is served from it, the same for all processes that serve it one after the other. Default: 0, none. */
+  readonly fuseConnection?: number
+  /** Called in each transaction when all but its commit is done. */
+  readonly beforeCommit?: () => void
+}
+
 /** The disk's room as the volume may use it, and the number of inodes. */
 export interface Room extends DiskRoom {
   readonly inodes: number
@@ -60,14 +68,21 @@ export class Volume {
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
 
-  private constructor(file: string, connection: Connection, fuseConnection: number) {
+  private constructor(file: string, connection: Connection, { fuseConnection = 0, beforeCommit }: OpenOptions) {
     this.file = file
     this.#connection = connection
     const chunks = new Chunks(connection)
     this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection)
     this.#inodes = new Inodes(connection, this.#state)
-    this.#transactions = new Transactions(file, connection, this.#state, this.#space, [this.#inodes, chunks])
+    this.#transactions = new Transactions({
+      file,
+      connection,
+      state: this.#state,
+      space: this.#space,
+      caches: [this.#inodes, chunks],
+      beforeCommit,
+    })
     this.#dentries = new Dentries(connection)
     this.#xattrs = new Xattrs(connection)
     this.#acls = new Acls(this.#xattrs)
@@ -77,16 +92,15 @@ export class Volume {
   }
 
   /**
-   * Opens a volume file. Call as its owner (owner.ts), once in a process. `fuseConnection` names the FUSE connection that is served
-   * from it, the same for all processes that serve it one after the other; 0: none. Throws ENOENT, EIO.
+   * Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO.
    */
-  static open(file: string, fuseConnection = 0): Volume {
+  static open(file: string, options: OpenOptions = {}): Volume {
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
         const version = Number(connection.pragma('user_version', { simple: true }))
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
-        return new Volume(file, connection, fuseConnection)
+        return new Volume(file, connection, options)
       })
     } catch (error) {
       connection.close()
@@ -290,7 +304,17 @@ export class Volume {
 
   /** Collects every inode without names: nothing holds them any more. */
   collectOrphans(): void {
-    for (const ino of this.#transactions.reading(() => this.#inodes.orphans())) this.collect(ino)
+    for (const ino of this.orphans()) this.collect(ino)
+  }
+
+  /** The inodes without names that are not collected. */
+  orphans(): Ino[] {
+    return this.#transactions.reading(() => this.#inodes.orphans())
+  }
+
+  /** The number that the next new inode gets: all there are have lower ones. */
+  get nextIno(): number {
+    return this.#state.nextIno
   }
 
   /** Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss. */

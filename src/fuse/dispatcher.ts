@@ -19,6 +19,15 @@ import { traceOf, uniqueOf } from './trace.ts'
 import type { Trace } from './trace.ts'
 import { UNIQUE_AT, inHeader } from './wire.ts'
 
+/** Who is told how far a request has got, while nothing else goes on. */
+export interface RequestObserver {
+  /** It was read: the first `length` bytes of a buffer that is reused. */
+  read(request: Buffer, length: number): void
+  /** It was served, and is not answered. */
+  served(): void
+  answered(): void
+}
+
 /** The options of a session. */
 export interface SessionOptions {
   /** Where faults go, and the trace at level trace. Default: nowhere. */
@@ -27,12 +36,10 @@ export interface SessionOptions {
   readonly onInit?: (negotiated: Negotiated) => void
   /** Takes an LSEEK that is to be answered by `answerLateSeek`, on another thread. Without it every LSEEK is answered at once. */
   readonly onLateSeek?: (seek: LateSeek) => void
-  /** Called with each request as read, `length` bytes of a buffer that is reused. */
-  readonly onRead?: (request: Buffer, length: number) => void
-  /** Called with it again when it was answered. */
-  readonly onAnswered?: (request: Buffer) => void
-  /** Asked before a request that the kernel sends again is served: false has it answered with EIO. */
-  readonly mayServeAgain?: (request: number) => boolean
+  /** Told how far each request has got. */
+  readonly observer?: RequestObserver
+  /** Asked before a request that the kernel sends again is served: false has it answered with EIO. Told when it was served. */
+  readonly guard?: { enter(request: number): boolean; leave(): void }
 }
 
 /** The read buffer must hold a WRITE with its header; more room keeps the kernel's largest other requests. */
@@ -76,8 +83,7 @@ export class Dispatcher {
     this.#copyUnique()
     if (operation === undefined) return this.#refuse(errorTable.ENOSYS.errno)
     const request = this.#begin()
-    if (request !== undefined && this.#options.mayServeAgain?.(request) === false) return this.#refuseAgain(operation, request)
-    return this.#answer(operation, length)
+    return request === undefined ? this.#answer(operation, length) : this.#answerAgain(operation, length, request)
   }
 
   /** Tells the filesystem which request comes; returns its number when the kernel sends it again. */
@@ -91,12 +97,19 @@ export class Dispatcher {
     return isResent ? request : undefined
   }
 
-  #refuseAgain(operation: Operation, request: number): number {
-    this.#options.logger?.error(
-      { operation: operation.name, request },
-      `${operation.name}: answered with EIO, since serving it ends this process`,
-    )
-    return operation.isAnswered ? this.#refuse(errorTable.EIO.errno) : 0
+  /** Serves what the kernel sends again, unless serving it is what ends processes. */
+  #answerAgain(operation: Operation, length: number, request: number): number {
+    const { guard, logger } = this.#options
+    if (guard?.enter(request) === false) {
+      logger?.error(
+        { operation: operation.name, request },
+        `${operation.name}: answered with EIO, since serving it has ended several processes`,
+      )
+      return operation.isAnswered ? this.#refuse(errorTable.EIO.errno) : 0
+    }
+    const replyLength = this.#answer(operation, length)
+    guard?.leave()
+    return replyLength
   }
 
   /** Turns the reply in hand into an error reply; returns its length. */

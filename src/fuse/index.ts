@@ -13,12 +13,12 @@ export type {
   WriteOrigin,
   XattrOptions,
 } from './filesystem.ts'
-export { FALLOC } from './constants.ts'
+export { FALLOC, opcodes } from './constants.ts'
 export { answerLateSeek } from './late-seek.ts'
 export type { LateSeek } from './late-seek.ts'
 export { requestResend } from './notify.ts'
 export { FuseSession } from './session.ts'
-export type { SessionOptions } from './dispatcher.ts'
+export type { RequestObserver, SessionOptions } from './dispatcher.ts'
 export type { Negotiated } from './negotiate.ts'
 export { setDirtyLimit } from './dirty-limit.ts'
 export type { DirtyLimitOptions } from './dirty-limit.ts'

@@ -39,17 +39,18 @@ export class FuseSession {
   serve(): void {
     while (!this.#isGone) {
       const length = this.#read()
-      if (length === 0) continue
-      this.#options.onRead?.(this.#dispatcher.request.buffer, length)
-      this.#serveOne(length)
-      this.#options.onAnswered?.(this.#dispatcher.request.buffer)
+      if (length > 0) this.#serveOne(length)
     }
   }
 
   #serveOne(length: number): void {
+    const { observer } = this.#options
+    observer?.read(this.#dispatcher.request.buffer, length)
     try {
       const replyLength = this.#dispatcher.dispatch(length)
+      observer?.served()
       if (replyLength > 0) this.#reply(replyLength)
+      observer?.answered()
     } catch (error) {
       if (error instanceof AssertionError) this.#reply(ERROR_REPLY)
       throw error

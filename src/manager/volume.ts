@@ -11,7 +11,8 @@ import { Owner } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
-import { MountProcess, describeExit, type Exit } from './mount-process.ts'
+import { describeExit, type Exit } from './keeper.ts'
+import { MountProcess, type ProcessSettings } from './mount-process.ts'
 import { clearMountpoint, makeMountpoint } from './mountpoints.ts'
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
 import { settle } from './settle.ts'
@@ -26,6 +27,8 @@ export interface MountStatus {
   readonly pid: number | null
   readonly readOnly: boolean | null
   readonly driver: DriverName | null
+  /** How often the FUSE process was replaced; null when not mounted. */
+  readonly restarts: number | null
   /** Open handles; null when not mounted, or when the FUSE process is too busy to say. */
   readonly handles: number | null
   /** Why it failed; null in other states. */
@@ -79,15 +82,32 @@ export class Volume {
       if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
       this.#enter({ state: 'mounting' })
       try {
-        const process = await this.#start(readOnly, driver)
-        this.#enter({ state: 'mounted', process, readOnly, driver })
-        void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
+        this.#watch(await this.#start(readOnly, driver))
       } catch (error) {
         await this.#undoMount()
         this.#enter({ state: 'unmounted' })
         throw explainStart(this.id, error)
       }
       await this.#handOverSnapshot()
+    })
+  }
+
+  /** Takes over what an earlier manager has mounted and still serves; returns whether there was anything. What does not answer is ended. */
+  adopt(): Promise<boolean> {
+    return this.#run(async () => {
+      const process = await MountProcess.adopt(this.#runFolder, this.#settings())
+      if (process === undefined) return false
+      this.#process = process
+      this.#watch(process)
+      return true
+    })
+  }
+
+  /** Replaces the FUSE process by one with the code as it lies now; its consumers see a pause. Throws ENOENT `not_mounted`, ETIMEDOUT, EOPNOTSUPP. */
+  restart(): Promise<void> {
+    return this.#run(async () => {
+      if (this.#state.state !== 'mounted') throw new ErrnoError('ENOENT', `volume ${this.id}: is not mounted`, { problem: 'not_mounted' })
+      await this.#state.process.replace(this.#options.mountTimeoutMs)
     })
   }
 
@@ -161,7 +181,7 @@ export class Volume {
   /** The state now, without waiting for what runs. */
   async status(): Promise<MountStatus> {
     const now = this.#state
-    const none = { mountpoint: null, pid: null, readOnly: null, driver: null, handles: null, reason: null }
+    const none = { mountpoint: null, pid: null, readOnly: null, driver: null, restarts: null, handles: null, reason: null }
     switch (now.state) {
       case 'unmounted':
       case 'mounting':
@@ -172,10 +192,11 @@ export class Volume {
       case 'unmounting':
         return { ...none, state: 'unmounting', pid: now.process.pid }
       case 'mounted': {
-        const { process, readOnly, driver } = now
+        const { process } = now
+        const { pid, readOnly, driver, restarts } = process
         const counters = await process.call('status', {}, statusTimeoutMs).catch(() => undefined)
         const handles = counters?.handles ?? null
-        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid: process.pid, readOnly, driver, handles }
+        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid, readOnly, driver, restarts, handles }
       }
       default:
         return now satisfies never
@@ -195,15 +216,36 @@ export class Volume {
     this.#state = state
   }
 
+  /** The volume is mounted, and is no longer when the process ends for good. */
+  #watch(process: MountProcess): void {
+    this.#enter({ state: 'mounted', process })
+    void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
+  }
+
+  get #runFolder(): string {
+    return join(this.#options.runRoot, this.id)
+  }
+
+  #settings(): ProcessSettings {
+    return {
+      timeoutMs: this.#options.mountTimeoutMs,
+      log: this.#log,
+      onWalLimit: () => void this.#exports.relieve(),
+      onUnmounted: () => void this.#exports.endAll('the volume was unmounted'),
+      onReplaced: () => void this.#exports.endAll('the FUSE process was replaced'),
+    }
+  }
+
   #start(readOnly: boolean, driver: DriverName): Promise<MountProcess> {
     makeMountpoint(this.mountpoint)
-    const { logLevel, exportWalLimit, mountTimeoutMs } = this.#options
+    const { logLevel, exportWalLimit, hasStandby } = this.#options
     const options = {
       file: this.file,
       source: this.file,
       mountpoint: this.mountpoint,
       readOnly,
       driver,
+      runFolder: this.#runFolder,
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,
@@ -211,10 +253,8 @@ export class Volume {
       ownerTimeoutMs,
     }
     return MountProcess.start(options, {
-      timeoutMs: mountTimeoutMs,
-      log: this.#log,
-      onWalLimit: () => void this.#exports.relieve(),
-      onUnmounted: () => void this.#exports.endAll('the volume was unmounted'),
+      ...this.#settings(),
+      hasStandby,
       onSpawn: (process) => {
         this.#process = process
         if (this.#isStopping) process.kill()
@@ -240,7 +280,7 @@ export class Volume {
       await process.call('snapshot-release', { snapshot }, callTimeoutMs)
     }
     const report = await process.call('snapshot-acquire', {}, flushTimeoutMs, ({ snapshot }) => void release(snapshot).catch(() => undefined)) // prettier-ignore
-    return { file: this.file, ...report, release: () => release(report.snapshot) }
+    return { file: this.file, ...report, isHeld: process.holder(), release: () => release(report.snapshot) }
   }
 
   async #unmountNow(mounted: Mounted, force: boolean, timeoutMs: number): Promise<void> {

@@ -35,27 +35,40 @@ const dotDot = Buffer.from('..')
 const directoryType = S_IFDIR >> 12
 const nul = Buffer.alloc(1)
 
+/** What it is made with. */
+export interface VolumeFilesystemOptions {
+  readonly shared: SharedFiles
+  /** Where the open handles are written down (open-files.ts). */
+  readonly handlesFile: string
+  /** The connection was served by a process that died: what the kernel knew from it, it still knows. */
+  readonly isSuccessor: boolean
+  /** Told of what fails beside a request. */
+  readonly onFault: (error: unknown, ino: Ino) => void
+}
+
 export class VolumeFilesystem implements Filesystem {
   readonly #volume: Volume
   readonly #shared: SharedFiles
   readonly #openFiles: OpenFiles
-  readonly #lookups = new LookupCounts()
+  readonly #lookups: LookupCounts
   /** Inodes without a name that the kernel still knows. */
-  readonly #orphans = new Set<Ino>()
+  readonly #orphans: Set<Ino>
   /** Those of them that the kernel has forgotten, but whose rows could not be removed yet. */
   readonly #uncollected = new Set<Ino>()
   readonly #onFault: (error: unknown, ino: Ino) => void
 
-  /** `onFault` is told of what fails beside a request. */
-  constructor(volume: Volume, shared: SharedFiles, onFault: (error: unknown, ino: Ino) => void) {
+  constructor(volume: Volume, { shared, handlesFile, isSuccessor, onFault }: VolumeFilesystemOptions) {
     this.#volume = volume
     this.#shared = shared
     this.#onFault = onFault
-    this.#openFiles = new OpenFiles(shared)
+    this.#openFiles = new OpenFiles(shared, handlesFile)
+    this.#lookups = new LookupCounts(isSuccessor ? volume.nextIno : 0)
+    if (!isSuccessor) volume.collectOrphans()
+    this.#orphans = new Set(volume.orphans())
   }
 
   begin(request: number): void {
-    this.#openFiles.count()
+    this.#openFiles.begin(request)
     this.#volume.beginRequest(request)
   }
 
@@ -208,6 +221,11 @@ export class VolumeFilesystem implements Filesystem {
 
   removexattr(nodeid: Nodeid, name: Buffer): void {
     this.#volume.removeXattr(this.#ino(nodeid), name)
+  }
+
+  /** Closes the handles file. */
+  close(): void {
+    this.#openFiles.close()
   }
 
   #ino(nodeid: Nodeid): Ino {
