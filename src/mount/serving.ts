@@ -7,7 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, type Logger } from '../base/index.ts'
 import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
-import { abortConnection, deviceNumber, setDirtyLimit, unmountFuse, type Negotiated } from '../fuse/index.ts'
+import { abortConnection, deviceNumber, escapeMountinfo, setDirtyLimit, unmountFuse, type Negotiated } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
 import { DirectServer } from './direct-server.ts'
 import { flushFiles } from './flush.ts'
@@ -42,6 +42,8 @@ export class Serving {
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
   #minor: number | undefined
+  /** The mount's device number as in mountinfo, once there is one. */
+  #device: string | undefined
   #stopCheckpointing: (() => void) | undefined
 
   private constructor(options: StartOptions, logger: Logger, owner: Owner, maintenance: Maintenance) {
@@ -173,11 +175,16 @@ export class Serving {
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
     this.#minor = minor
+    this.#device = `${String(major)}:${String(minor)}`
+    this.#setTitle('serving')
     return { negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts: this.#options.mounts, readAheadKb }) }
   }
 
+  /** What ps(1) shows, and what whoever wants the file next goes by (engine/owner.ts). */
   #setTitle(state: 'serving' | 'closing'): void {
-    process.title = `${state === 'serving' ? servingTitle : 'litevol: closing'} ${this.#options.file}`
+    const { file, mountpoint } = this.#options
+    const place = this.#device === undefined ? '' : ` ${this.#device} ${escapeMountinfo(mountpoint)}`
+    process.title = state === 'serving' ? `${servingTitle}${place} ${file}` : `litevol: closing ${file}`
   }
 
   #startCheckpointing(onLimit: (walBytes: number) => void): void {
