@@ -18,6 +18,5 @@ export type VolumeState =
 export interface Mounted {
   readonly state: 'mounted'
   readonly process: MountProcess
-  readonly readOnly: boolean
   readonly driver: DriverName
 }

@@ -12,7 +12,7 @@ import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
 import { MountProcess, describeExit, type Exit } from './mount-process.ts'
-import { clearMountpoint, makeMountpoint } from './mountpoints.ts'
+import { clearMountpoint, isMountReadOnly, makeMountpoint } from './mountpoints.ts'
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
 import { settle } from './settle.ts'
 import { TaskQueue } from './task-queue.ts'
@@ -24,6 +24,7 @@ export interface MountStatus {
   readonly state: VolumeState['state']
   readonly mountpoint: string | null
   readonly pid: number | null
+  /** As the mount table has it now: root may have remounted it. Null when not mounted. */
   readonly readOnly: boolean | null
   readonly driver: DriverName | null
   /** Open handles; null when not mounted, or when the FUSE process is too busy to say. */
@@ -31,6 +32,9 @@ export interface MountStatus {
   /** Why it failed; null in other states. */
   readonly reason: string | null
 }
+
+/** How long a mount waits for a FUSE process whose mount somebody else has ended; a bind elsewhere can keep it for ever, in ms. */
+const outsideUnmountTimeoutMs = 5000
 
 /** How long the status waits for the count of handles, in ms. */
 const statusTimeoutMs = 2000
@@ -75,12 +79,13 @@ export class Volume {
   /** Mounts and returns once the mountpoint serves. Throws EBUSY `mounted`; on any other error everything is undone. */
   mount(readOnly: boolean, driver: DriverName = this.#options.driver): Promise<void> {
     return this.#run(async () => {
+      await this.#awaitOutsideUnmount()
       if (this.#state.state === 'mounted') throw new ErrnoError('EBUSY', `volume ${this.id}: is mounted already`, { problem: 'mounted' })
       if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
       this.#enter({ state: 'mounting' })
       try {
         const process = await this.#start(readOnly, driver)
-        this.#enter({ state: 'mounted', process, readOnly, driver })
+        this.#enter({ state: 'mounted', process, driver })
         void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
       } catch (error) {
         await this.#undoMount()
@@ -172,7 +177,8 @@ export class Volume {
       case 'unmounting':
         return { ...none, state: 'unmounting', pid: now.process.pid }
       case 'mounted': {
-        const { process, readOnly, driver } = now
+        const { process, driver } = now
+        const readOnly = isMountReadOnly(this.mountpoint)
         const counters = await process.call('status', {}, statusTimeoutMs).catch(() => undefined)
         const handles = counters?.handles ?? null
         return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid: process.pid, readOnly, driver, handles }
@@ -284,6 +290,14 @@ export class Volume {
     const isClean = exit.code === 0 // it ends so after every unmount in order, whoever asked for it
     await this.#cleanUp(isClean ? 'the volume was unmounted' : 'the FUSE process died')
     this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
+  }
+
+  /** umount(8) by somebody else returns before the FUSE process has finished: whoever mounts next waits for that. */
+  async #awaitOutsideUnmount(): Promise<void> {
+    if (this.#state.state !== 'mounted' || isMountReadOnly(this.mountpoint) !== null) return
+    const { process } = this.#state
+    const exit = await Promise.race([process.exited, sleep(outsideUnmountTimeoutMs, undefined, { ref: false })])
+    if (exit !== undefined) await this.#afterExit(process, exit)
   }
 
   /** A mount failed. Exports of the unmounted file go on when no FUSE process has come near it. */
