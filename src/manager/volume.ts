@@ -210,6 +210,8 @@ export class Volume {
       mountpoint: this.mountpoint,
       readOnly,
       driver,
+      mountOptions: [],
+      isDetached: false,
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,

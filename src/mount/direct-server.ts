@@ -65,8 +65,8 @@ export class DirectServer implements VolumeServer {
   }
 
   async mount(): Promise<Negotiated> {
-    const { source, mountpoint, readOnly } = this.#parts.options
-    mountFuse(this.#deviceFd, { source, mountpoint, readOnly })
+    const { source, mountpoint, readOnly, mountOptions } = this.#parts.options
+    mountFuse(this.#deviceFd, { source, mountpoint, readOnly, extraOptions: mountOptions })
     this.#isMounted = true
     this.#order('serve')
     const agreed = await Promise.race([this.#negotiated.promise, this.ended])

@@ -1,7 +1,7 @@
 /**
  * The FUSE process: serves one volume file at one mountpoint. Started with StartOptions as its one argument.
  * Keeps: it ends by itself when its mount is gone (exit 0), when SIGTERM or SIGINT comes or its starter dies (after a
- *   forced unmount, exit 0), or when it cannot serve (exit 1). What it says goes over the IPC channel if there is one.
+ *   forced unmount, exit 0; detached it outlives its starter), or when it cannot serve (exit 1). What it says goes over the IPC channel if there is one.
  * Leaves: everything but the channel and the signals to serving.ts.
  */
 import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
@@ -23,6 +23,9 @@ function parseOptions(argument: string | undefined): StartOptions {
   if (!isOurs) throw new ErrnoError('EPROTO', `start options: protocol ${String(protocol)} is needed: started by another version?`)
   return parsed as StartOptions
 }
+
+/** The starter may end and leave this process to itself. */
+let isOnItsOwn = false
 
 /** What has been begun for the starter: it is finished before this process ends. */
 const pending = new Set<Promise<void>>()
@@ -98,6 +101,7 @@ function stopWhenAsked(): (serving: Serving) => void {
   let asked: string | undefined
   for (const reason of ['SIGTERM', 'SIGINT', 'SIGHUP', 'disconnect']) {
     process.on(reason, () => {
+      if (reason === 'disconnect' && isOnItsOwn) return
       asked = reason
       if (serving !== undefined) stop(serving, reason)
     })
@@ -123,6 +127,7 @@ async function main(): Promise<void> {
     track(answer(calls, message))
   })
   logger.info({ mountpoint: options.mountpoint, kernel, dirtyLimit }, 'mounted')
+  isOnItsOwn = options.isDetached
   send({ type: 'ready', protocol, kernel, flags, maxWrite, dirtyLimit })
   startStopping(serving)
   try {

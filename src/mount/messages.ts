@@ -7,7 +7,7 @@
 import type { DriverName, LogLevel, PlainError } from '../base/index.ts'
 
 /** Raised with every change of this file that an older process would misread. */
-export const protocol = 2
+export const protocol = 3
 
 /** The first argument of src/mount/main.ts, as JSON. */
 export interface StartOptions {
@@ -21,6 +21,10 @@ export interface StartOptions {
   readonly readOnly: boolean
   /** Who answers the kernel. */
   readonly driver: DriverName
+  /** More words of mount(8) for the mount, `noatime`, `nodev`: those of the virtual filesystem, without commas. */
+  readonly mountOptions: readonly string[]
+  /** Once it is ready it goes on when its starter ends: what mount(8) starts. Otherwise the end of its starter ends it. */
+  readonly isDetached: boolean
   readonly logLevel: LogLevel
   /** Begin a snapshot with id 0 before the first change: exports of the file as it lies are still running. */
   readonly holdSnapshot: boolean

@@ -51,11 +51,12 @@ export class NativeServer implements VolumeServer {
   }
 
   async mount(): Promise<Negotiated> {
-    const { source, mountpoint, readOnly } = this.#options
+    const { source, mountpoint, readOnly, mountOptions } = this.#options
     const onRequest = (): void => {
       this.#filesystem.countRequest()
     }
-    this.#mount = NativeMount.start(this.#filesystem, { source, mountpoint, readOnly, logger: this.#logger, onRequest })
+    const options = { source, mountpoint, readOnly, extraOptions: mountOptions, logger: this.#logger, onRequest }
+    this.#mount = NativeMount.start(this.#filesystem, options)
     this.#isMounted = true
     this.#mount.ended.then(() => {
       this.#isMounted = false

@@ -39,6 +39,8 @@ export class TestMount {
       mountpoint,
       readOnly: false,
       driver: 'direct',
+      mountOptions: [],
+      isDetached: false,
       logLevel: 'warn',
       holdSnapshot: false,
       snapshotWalLimit: 1 << 30,
