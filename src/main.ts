@@ -13,7 +13,7 @@ import { isLocal, readToken, type Config } from './config.ts'
 import { JsonStore, VolumeManager, runPreflight, unshareMountRoot, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
 
 export { formatChecks } from './manager/index.ts'
-export type { ProcessMessage, StartOptions } from './manager/index.ts'
+export { Keeper, type StartWish } from './manager/index.ts'
 
 export interface Server {
   /** Where it listens: `http://127.0.0.1:8080` or `unix:/run/litevol.sock`. */

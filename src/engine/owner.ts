@@ -10,7 +10,10 @@ import { closeSync, fstatSync, openSync, readFileSync, readdirSync, readlinkSync
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, systemCode } from '../base/index.ts'
 
-/** The title of a process that serves a file, as ps(1) shows it: such an owner is not about to finish. */
+/**
+ * The beginning of the title of a process that serves a file, as ps(1) shows it: such an owner is not about to finish. Once it
+ * has a mount, the mount's device number and mountpoint follow as in mountinfo: `litevol: serving 0:53 /mnt/a /data/a.sqlite`.
+ */
 export const servingTitle = 'litevol: serving'
 
 /** How often a waiting opener tries again, in ms. */
@@ -94,7 +97,7 @@ function findHolder(file: string): Holder | undefined {
   const pids = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && !own.includes(pid) && hasOpen(pid, path))
   const holders = pids.map((pid): Holder => {
     const command = readCommand(pid)
-    return { pid: Number(pid), command, isServing: command.startsWith(servingTitle) }
+    return { pid: Number(pid), command, isServing: isServing(pid, command) }
   })
   return holders.find(({ isServing }) => isServing) ?? holders[0]
 }
@@ -103,6 +106,23 @@ function leadsTo(descriptor: number, file: string): boolean {
   const there = statSync(file, { throwIfNoEntry: false })
   const here = fstatSync(descriptor)
   return there?.ino === here.ino && there.dev === here.dev
+}
+
+/** umount(2) by hand returns before a FUSE process has noticed: one that serves, but whose mount is gone, is about to finish too. */
+function isServing(pid: string, command: string): boolean {
+  if (!command.startsWith(servingTitle)) return false
+  const [, device, mountpoint] = /^ (\d+:\d+) (\S+) /.exec(command.slice(servingTitle.length)) ?? []
+  return device === undefined || mountpoint === undefined || hasMount(pid, device, mountpoint)
+}
+
+/** Whether the process sees that mount. Reads its mountinfo, proc_pid_mountinfo(5), and touches no mountpoint. */
+function hasMount(pid: string, device: string, mountpoint: string): boolean {
+  try {
+    const lines = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n')
+    return lines.map((line) => line.split(' ')).some((fields) => fields[2] === device && fields[4] === mountpoint)
+  } catch {
+    return false // it has ended meanwhile
+  }
 }
 
 /** Only reads the links: to stat what they lead to could wait for ever on a mount that nobody serves. */

@@ -4,12 +4,15 @@
  * Leaves: what its FUSE processes say to mount-process.ts.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { extname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { ErrnoError, messageOf } from '../base/index.ts'
-import { keeperName, type StartOptions } from '../mount/messages.ts'
+import { ErrnoError, fromPlainError, messageOf } from '../base/index.ts'
+import { keeperName, protocol, type EventMessage, type StartOptions } from '../mount/messages.ts'
 import { identifyProcess, isRunning, type ProcessIdentity } from './process-identity.ts'
 
 /** How a keeper ended, with the code of its last FUSE process. Both are undefined when it was not our child. */
@@ -20,6 +23,12 @@ export interface Exit {
 
 /** `cold`: a successor is started when it is needed; `once`: nobody is replaced. */
 export type KeeperMode = 'standby' | 'cold' | 'once'
+
+/** What a mount is started with; the rest is the keeper's to say. */
+export type StartWish = Omit<StartOptions, 'protocol' | 'connection'>
+
+/** Connection numbers are below this: exact as a number, and never 0. */
+const connections = 2 ** 47
 
 /** The variables that a FUSE process gets: those of every program, and those by which tests steer it. */
 const passedVariables = ['PATH', 'LANG', 'TZ', 'TMPDIR', 'HOME', 'LITEVOL_FAILPOINT', 'LITEVOL_RESEND'] as const
@@ -33,19 +42,22 @@ const program = fileURLToPath(new URL(`../mount/main${extname(import.meta.url)}`
 
 export class Keeper {
   readonly #identity: ProcessIdentity | undefined
-  /** The standard output of a keeper that we started: its first FUSE process says there how the start went. */
-  readonly output: ChildProcess['stdout']
+  readonly #child: ChildProcess | undefined
   /** Settled when it is gone; never rejects. */
   readonly exited: Promise<Exit>
 
-  private constructor(identity: ProcessIdentity | undefined, output: ChildProcess['stdout'], exited: Promise<Exit>) {
+  private constructor(identity: ProcessIdentity | undefined, child: ChildProcess | undefined, exited: Promise<Exit>) {
     this.#identity = identity
-    this.output = output
+    this.#child = child
     this.exited = exited
   }
 
-  /** Starts a keeper with an empty run folder. Throws EIO when the folder cannot be made. */
-  static start(options: StartOptions, mode: KeeperMode): Keeper {
+  /**
+   * Starts a keeper with an empty run folder. `errors` is where its log lines go; default: this process's standard error.
+   * With a leash (StartOptions) the mount ends when this process does. Throws EIO when the folder cannot be made.
+   */
+  static start(wanted: StartWish, mode: KeeperMode, errors: Writable | number | 'ignore' | 'inherit' = 'inherit'): Keeper {
+    const options: StartOptions = { protocol, ...wanted, connection: randomInt(1, connections) }
     const { runFolder, file } = options
     try {
       rmSync(runFolder, { recursive: true, force: true })
@@ -54,9 +66,10 @@ export class Keeper {
       throw new ErrnoError('EIO', `run folder ${runFolder}: cannot be made: ${messageOf(cause)}`, { cause })
     }
     const child = spawn('sh', [script, mode, runFolder, file, process.execPath, program, JSON.stringify(options)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', errors, 'ignore', 'ignore', options.hasLeash ? 'pipe' : 'ignore'],
       env: makeEnvironment(),
       detached: true,
+      cwd: '/',
     })
     const { promise, resolve } = Promise.withResolvers<Exit>()
     child.once('error', () => {
@@ -65,7 +78,7 @@ export class Keeper {
     child.once('exit', (code, signal) => {
       resolve({ code: code ?? undefined, signal: signal ?? undefined })
     })
-    return new Keeper(child.pid === undefined ? undefined : identifyProcess(child.pid), child.stdout, promise)
+    return new Keeper(child.pid === undefined ? undefined : identifyProcess(child.pid), child, promise)
   }
 
   /** The keeper that lives in a run folder, left by an earlier manager; undefined when there is none. */
@@ -73,7 +86,20 @@ export class Keeper {
     const pid = readNumber(join(runFolder, keeperName))
     const identity = pid === undefined ? undefined : identifyProcess(pid)
     if (identity === undefined || !isKeeperOf(identity.pid, runFolder)) return undefined
-    return new Keeper(identity, null, watch(identity))
+    return new Keeper(identity, undefined, watch(identity))
+  }
+
+  /** Waits for what the first FUSE process says of its start; for a keeper that was found, not at all. Throws its error when it failed. */
+  async started(): Promise<void> {
+    const output = this.#child?.stdout
+    if (output == null) return
+    for await (const line of createInterface({ input: output })) {
+      const event = JSON.parse(line) as EventMessage
+      if (event.type === 'failed') throw fromPlainError(event.error)
+      if (event.type === 'ready') return
+    }
+    const { code, signal } = await this.exited
+    throw new ErrnoError('ENOTCONN', `FUSE process: ended before it was ready: ${describeExit({ code, signal })}`, { problem: 'not_ready' })
   }
 
   /** 0 when it could not be started. */
@@ -81,9 +107,20 @@ export class Keeper {
     return this.#identity?.pid ?? 0
   }
 
+  /** Lets this process end before it: only where there is no leash. */
+  unref(): void {
+    this.#child?.unref()
+    this.#child?.stdout?.destroy()
+  }
+
+  /** Passes a signal on: TERM ends the mount, HUP has the FUSE process replaced. */
+  signal(signal: 'SIGTERM' | 'SIGHUP'): void {
+    if (this.#identity !== undefined && isRunning(this.#identity)) process.kill(this.#identity.pid, signal)
+  }
+
   /** Has it replace the FUSE process by one with the code as it lies now. */
   replace(): void {
-    if (this.#identity !== undefined && isRunning(this.#identity)) process.kill(this.#identity.pid, 'SIGHUP')
+    this.signal('SIGHUP')
   }
 
   /** Ends it and its FUSE processes at once; `exited` follows. */

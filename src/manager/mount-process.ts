@@ -4,20 +4,10 @@
  * Keeps: every call ends: with its reply, whoever gives it, at its time limit, or when the mount ends.
  * Leaves: what an end means for the volume to volume.ts, the line to process-link.ts, the processes to keeper.ts.
  */
-import { randomInt } from 'node:crypto'
-import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, fromPlainError, type DriverName, type Logger } from '../base/index.ts'
-import {
-  protocol,
-  type CallMessage,
-  type CallName,
-  type Calls,
-  type EventMessage,
-  type ProcessMessage,
-  type StartOptions,
-} from '../mount/messages.ts'
-import { Keeper, describeExit, type Exit } from './keeper.ts'
+import { protocol, type CallMessage, type CallName, type Calls, type EventMessage, type ProcessMessage } from '../mount/messages.ts'
+import { Keeper, describeExit, type Exit, type StartWish } from './keeper.ts'
 import { identifyProcess, isRunning, type ProcessIdentity } from './process-identity.ts'
 import { ProcessLink } from './process-link.ts'
 
@@ -53,9 +43,6 @@ interface Waiting {
   readonly isWanted: boolean
 }
 
-/** Connection numbers are below this: exact as a number, and never 0. */
-const connections = 2 ** 47
-
 /** How often a keeper is told again to replace its process, in ms: it ignores that while a successor takes over. */
 const replaceEveryMs = 2000
 
@@ -87,14 +74,13 @@ export class MountProcess {
    * Starts a FUSE process and waits until its mountpoint serves.
    * Throws the process's own error when it fails, ETIMEDOUT (`not_ready`) after `timeoutMs`; the process is gone then.
    */
-  static async start(wanted: Omit<StartOptions, 'protocol' | 'connection' | 'hasLeash'>, settings: StartSettings): Promise<MountProcess> {
-    const options: StartOptions = { protocol, ...wanted, connection: randomInt(1, connections), hasLeash: false }
+  static async start(wish: Omit<StartWish, 'hasLeash'>, settings: StartSettings): Promise<MountProcess> {
     const mode = settings.hasStandby ? 'standby' : 'cold'
-    const keeper = Keeper.start(options, options.driver === 'direct' ? mode : 'once')
-    const started = new MountProcess(keeper, options.runFolder, settings)
+    const keeper = Keeper.start({ ...wish, hasLeash: false }, wish.driver === 'direct' ? mode : 'once')
+    const started = new MountProcess(keeper, wish.runFolder, settings)
     settings.onSpawn(started)
     try {
-      await Promise.all([reportedReady(keeper), started.#isReady(settings.timeoutMs)])
+      await Promise.all([keeper.started(), started.#isReady(settings.timeoutMs)])
       return started
     } catch (error) {
       started.kill()
@@ -126,10 +112,6 @@ export class MountProcess {
   /** How often it was replaced. */
   get restarts(): number {
     return this.#ready?.restarts ?? 0
-  }
-
-  get readOnly(): boolean {
-    return this.#ready?.readOnly ?? false
   }
 
   get driver(): DriverName {
@@ -264,14 +246,3 @@ export class MountProcess {
 
 /** How often it is looked whether a successor serves, in ms. */
 const pollMs = 10
-
-/** Waits for what the first FUSE process says of its start. Throws its error when it failed. */
-async function reportedReady({ output }: Keeper): Promise<void> {
-  if (output === null) return
-  for await (const line of createInterface({ input: output })) {
-    const event = JSON.parse(line) as EventMessage
-    if (event.type === 'failed') throw fromPlainError(event.error)
-    if (event.type === 'ready') break
-  }
-  output.resume() // nothing else comes, but it must not wait for a reader
-}

@@ -36,6 +36,12 @@ export function makeMountpoint(mountpoint: string): void {
   }
 }
 
+/** Whether the volume mounted there refuses changes, by the flags of the filesystem or of the mount; null when none is mounted. */
+export function isMountReadOnly(mountpoint: string): boolean | null {
+  const mount = findMount(mountpoint)
+  return mount?.fstype === fstype ? mount.superOptions.includes('ro') || mount.options.includes('ro') : null
+}
+
 /** Detaches whatever of ours is still mounted there and removes the directory; a directory with files in it stays. */
 export async function clearMountpoint(mountpoint: string, log: Logger): Promise<void> {
   for (let i = 0; i < maxStacked && findMount(mountpoint)?.fstype === fstype; i++) await unmountFuse(mountpoint, { lazy: true })

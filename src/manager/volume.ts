@@ -13,7 +13,7 @@ import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
 import { describeExit, type Exit } from './keeper.ts'
 import { MountProcess, type ProcessSettings } from './mount-process.ts'
-import { clearMountpoint, makeMountpoint } from './mountpoints.ts'
+import { clearMountpoint, isMountReadOnly, makeMountpoint } from './mountpoints.ts'
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
 import { settle } from './settle.ts'
 import { TaskQueue } from './task-queue.ts'
@@ -25,6 +25,7 @@ export interface MountStatus {
   readonly state: VolumeState['state']
   readonly mountpoint: string | null
   readonly pid: number | null
+  /** As the mount table has it now: root may have remounted it. Null when not mounted. */
   readonly readOnly: boolean | null
   readonly driver: DriverName | null
   /** How often the FUSE process was replaced; null when not mounted. */
@@ -34,6 +35,9 @@ export interface MountStatus {
   /** Why it failed; null in other states. */
   readonly reason: string | null
 }
+
+/** How long a mount waits for a FUSE process whose mount somebody else has ended; a bind elsewhere can keep it for ever, in ms. */
+const outsideUnmountTimeoutMs = 5000
 
 /** How long the status waits for the count of handles, in ms. */
 const statusTimeoutMs = 2000
@@ -78,6 +82,7 @@ export class Volume {
   /** Mounts and returns once the mountpoint serves. Throws EBUSY `mounted`; on any other error everything is undone. */
   mount(readOnly: boolean, driver: DriverName = this.#options.driver): Promise<void> {
     return this.#run(async () => {
+      await this.#awaitOutsideUnmount()
       if (this.#state.state === 'mounted') throw new ErrnoError('EBUSY', `volume ${this.id}: is mounted already`, { problem: 'mounted' })
       if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
       this.#enter({ state: 'mounting' })
@@ -193,7 +198,8 @@ export class Volume {
         return { ...none, state: 'unmounting', pid: now.process.pid }
       case 'mounted': {
         const { process } = now
-        const { pid, readOnly, driver, restarts } = process
+        const { pid, driver, restarts } = process
+        const readOnly = isMountReadOnly(this.mountpoint)
         const counters = await process.call('status', {}, statusTimeoutMs).catch(() => undefined)
         const handles = counters?.handles ?? null
         return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid, readOnly, driver, restarts, handles }
@@ -246,6 +252,7 @@ export class Volume {
       readOnly,
       driver,
       runFolder: this.#runFolder,
+      mountOptions: [],
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,
@@ -324,6 +331,14 @@ export class Volume {
     const isClean = exit.code === 0 // it ends so after every unmount in order, whoever asked for it
     await this.#cleanUp(isClean ? 'the volume was unmounted' : 'the FUSE process died')
     this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
+  }
+
+  /** umount(8) by somebody else returns before the FUSE process has finished: whoever mounts next waits for that. */
+  async #awaitOutsideUnmount(): Promise<void> {
+    if (this.#state.state !== 'mounted' || isMountReadOnly(this.mountpoint) !== null) return
+    const { process } = this.#state
+    const exit = await Promise.race([process.exited, sleep(outsideUnmountTimeoutMs, undefined, { ref: false })])
+    if (exit !== undefined) await this.#afterExit(process, exit)
   }
 
   /** A mount failed. Exports of the unmounted file go on when no FUSE process has come near it. */

@@ -81,8 +81,8 @@ export class DirectServer implements VolumeServer {
   }
 
   async mount(): Promise<Negotiated> {
-    const { source, mountpoint, readOnly } = this.#open().options
-    mountFuse(this.#deviceFd, { source, mountpoint, readOnly })
+    const { source, mountpoint, readOnly, mountOptions } = this.#open().options
+    mountFuse(this.#deviceFd, { source, mountpoint, readOnly, extraOptions: mountOptions })
     this.takeOver()
     const agreed = await Promise.race([this.#negotiated.promise, this.ended])
     if (agreed === undefined) throw new ErrnoError('ENOTCONN', `mount ${mountpoint}: unmounted before it was ready`)

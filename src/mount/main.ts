@@ -151,8 +151,7 @@ async function main(): Promise<void> {
     socket?.broadcast({ type: 'wal-limit', walBytes })
   })
   const { kernel, flags, maxWrite } = negotiated
-  const { driver, readOnly } = options
-  const who = { pid: process.pid, keeper: process.ppid, generation, restarts, driver, readOnly }
+  const who = { pid: process.pid, keeper: process.ppid, generation, restarts, driver: options.driver }
   const ready: EventMessage = { type: 'ready', protocol, ...who, kernel, flags, maxWrite, dirtyLimit }
   const calls = makeCalls(serving)
   socket = await ControlSocket.listen(options.runFolder, ready, (call) => answer(calls, call))

@@ -22,6 +22,8 @@ export interface StartOptions {
   readonly readOnly: boolean
   /** Who answers the kernel. */
   readonly driver: DriverName
+  /** More words of mount(8) for the mount, `noatime`, `nodev`: those of the virtual filesystem, without commas. */
+  readonly mountOptions: readonly string[]
   /** An empty folder of its own, which only root may enter, absolute, best on tmpfs: what the processes of this mount share. */
   readonly runFolder: string
   /** A random number that names the FUSE connection. */
@@ -104,7 +106,6 @@ export type EventMessage =
       readonly generation: number
       /** How often the process of this mount was replaced so far. */
       readonly restarts: number
-      readonly readOnly: boolean
       readonly driver: DriverName
       readonly kernel: string
       readonly flags: readonly string[]

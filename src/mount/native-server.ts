@@ -60,8 +60,8 @@ export class NativeServer implements VolumeServer {
 
   async mount(): Promise<Negotiated> {
     const { parts, filesystem } = this.#open()
-    const { source, mountpoint, readOnly } = parts.options
-    this.#mount = NativeMount.start(filesystem, { source, mountpoint, readOnly, logger: parts.logger })
+    const { source, mountpoint, readOnly, mountOptions } = parts.options
+    this.#mount = NativeMount.start(filesystem, { source, mountpoint, readOnly, extraOptions: mountOptions, logger: parts.logger })
     this.#isMounted = true
     this.#mount.ended.then(() => {
       this.#isMounted = false

@@ -7,7 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, type Logger } from '../base/index.ts'
 import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
-import { abortConnection, deviceNumber, findMount, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
+import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
 import { lockFd } from './descriptors.ts'
 import { DirectServer } from './direct-server.ts'
@@ -53,6 +53,8 @@ export class Serving {
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
   #minor: number | undefined
+  /** The mount's device number as in mountinfo, once there is one. */
+  #device: string | undefined
   #stopCheckpointing: (() => void) | undefined
 
   /** Loads what it needs, so that `start` or `takeOver` has nothing to wait for but the file. */
@@ -98,7 +100,7 @@ export class Serving {
     const { maintenance } = this.#hold(owner)
     await this.#server.open(this.#parts(maintenance))
     this.#server.takeOver()
-    this.#minor = findMount(this.#options.mountpoint)?.minor // gone where the predecessor was unmounting
+    this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
     this.#startCheckpointing(onWalLimit)
     const handover = { ...before, restarts: before.restarts + 1 }
     this.#folder.writeHandover(handover)
@@ -220,12 +222,22 @@ export class Serving {
     await this.#server.open(this.#parts(this.#maintenance))
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
-    this.#minor = minor
+    this.#knowMount({ major, minor })
     return { restarts: 0, negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts, readAheadKb }) }
   }
 
+  #knowMount(mount: { readonly major: number; readonly minor: number } | undefined): void {
+    if (mount === undefined) return
+    this.#minor = mount.minor
+    this.#device = `${String(mount.major)}:${String(mount.minor)}`
+    this.#setTitle('serving')
+  }
+
+  /** What ps(1) shows, and what whoever wants the file next goes by (engine/owner.ts). */
   #setTitle(state: 'serving' | 'closing'): void {
-    process.title = `${state === 'serving' ? servingTitle : 'litevol: closing'} ${this.#options.file}`
+    const { file, mountpoint } = this.#options
+    const place = this.#device === undefined ? '' : ` ${this.#device} ${escapeMountinfo(mountpoint)}`
+    process.title = state === 'serving' ? `${servingTitle}${place} ${file}` : `litevol: closing ${file}`
   }
 
   #startCheckpointing(onLimit: (walBytes: number) => void): void {
