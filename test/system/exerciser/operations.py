@@ -7,22 +7,16 @@ Leaves: calling and comparing to trees.py, how long and how often to main.py.
 import collections
 import mmap
 import os
-import random
 import stat
 
+from choices import FOLDERS, LIMIT, NAMES, PAGE, Choices
 from trees import (
     KEEP_SIZE, PUNCH_HOLE, RENAME_EXCHANGE, RENAME_NOREPLACE, ZERO_RANGE,
     both, check_holes, compare_bytes, compare_range, compare_trees, copy_range, fallocate, renameat2,
 )  # fmt: skip
 
-PAGE = 4096
-# The block of the engine, see docs/format.md: extents never cross its borders.
-BLOCK = 128 << 10
-LIMIT = 1 << 20
 MAX_OPEN = 8
 
-FOLDERS = ('d', 'd/e', 'x')
-NAMES = [f'{folder}{letter}' for folder in ('', 'd/', 'd/e/', 'x/') for letter in 'abcd']
 FLAGS = (
     os.O_RDWR, os.O_RDWR, os.O_RDWR | os.O_CREAT, os.O_RDWR | os.O_CREAT | os.O_EXCL, os.O_RDWR | os.O_CREAT | os.O_TRUNC,
     os.O_RDWR | os.O_CREAT | os.O_APPEND, os.O_RDWR | os.O_CREAT | os.O_DIRECT, os.O_RDWR | os.O_CREAT | os.O_SYNC,
@@ -72,23 +66,15 @@ def aligned(data):
 class Exerciser:
     def __init__(self, roots, seed, without=()):
         self.roots = roots
-        self.random = random.Random(seed)
+        self.choices = Choices(seed)
+        self.random = self.choices.random
         self.open_files = []
         self.log = collections.deque(maxlen=30)
         self.counts = collections.Counter()
         self.number = 0
         self.hole_bytes = 0
-        self.pages = [self.random.randbytes(PAGE) for _ in range(4)]
         self.operations = [getattr(self, name) for name in WEIGHTS if name not in without]
         self.weights = [WEIGHTS[operation.__name__] for operation in self.operations]
-
-    # What the seed decides.
-
-    def chance(self, share):
-        return self.random.random() < share
-
-    def name(self):
-        return self.random.choice(NAMES)
 
     def paths(self, name):
         return [os.path.join(root, name) for root in self.roots]
@@ -98,50 +84,13 @@ class Exerciser:
         found = [file for file in self.open_files if wanted(file)]
         return self.random.choice(found) if found else None
 
-    def length(self):
-        kind = self.random.random()
-        if kind < 0.4:
-            return self.random.randint(1, 300)
-        if kind < 0.75:
-            return self.random.randint(1, 4 * PAGE)
-        if kind < 0.85:
-            return PAGE * self.random.randint(1, 16)
-        if kind < 0.9:
-            return BLOCK
-        return self.random.randint(1, 2 * BLOCK + PAGE)
-
-    def offset(self, size):
-        kind = self.random.random()
-        if kind < 0.6:
-            at = self.random.randint(0, size)
-        elif kind < 0.75:
-            at = self.random.randint(0, size) // PAGE * PAGE
-        elif kind < 0.85:
-            at = self.random.randint(0, size) // BLOCK * BLOCK
-        elif kind < 0.93:
-            at = size
-        else:
-            at = size + self.random.randint(1, 2 * BLOCK)
-        return min(at, LIMIT - 1)
-
     def range(self, file):
         """Offset and length; whole pages for O_DIRECT."""
-        offset = self.offset(file.size())
-        length = min(self.length(), LIMIT - offset)
+        offset, length = self.choices.range(file.size())
         if not file.is_direct():
             return offset, length
         offset = offset // PAGE * PAGE
         return offset, -(-length // PAGE) * PAGE
-
-    def data(self, length):
-        kind = self.random.random()
-        if kind < 0.55:
-            return self.random.randbytes(length)
-        if kind < 0.65:
-            return bytes(length)
-        if kind < 0.8:
-            return (self.random.choice(self.pages) * (length // PAGE + 1))[:length]
-        return (b'%d the quick brown fox\n' % self.number * (length // 16 + 1))[:length]
 
     # The operations: each says what it does by note(), does it on both sides and compares what it touched.
 
@@ -150,17 +99,13 @@ class Exerciser:
         return what
 
     def open(self):
-        name, flags = self.name(), self.random.choice(FLAGS)
+        name, flags = self.choices.name(), self.random.choice(FLAGS)
         what = self.note(f'open {name} flags {flags:#o}')
         if len(self.open_files) >= MAX_OPEN:
             self.open_files.pop(self.random.randrange(MAX_OPEN)).close()
         fds = []
         paths = self.paths(name)
-
-        def call(index):
-            fds.append(os.open(paths[index], flags, 0o644))
-
-        both(call, what)
+        both(lambda index: fds.append(os.open(paths[index], flags, 0o644)), what)
         if not fds:
             return
         file = OpenFile(name, flags, fds)
@@ -168,6 +113,22 @@ class Exerciser:
             self.open_files.append(file)
         else:
             file.close()
+
+    def open_unnamed(self):
+        """O_TMPFILE, now and then given a name at once."""
+        folder, name, flags = self.random.choice(('', *FOLDERS)), self.choices.name(), os.O_RDWR | os.O_TMPFILE
+        what = self.note(f'open an unnamed file in /{folder}, and link it as {name}')
+        if len(self.open_files) >= MAX_OPEN:
+            return
+        fds = []
+        folders, targets = self.paths(folder), self.paths(name)
+        both(lambda index: fds.append(os.open(folders[index], flags, 0o600)), what)
+        if not fds:
+            return
+        self.open_files.append(OpenFile('(unnamed)', flags, fds))
+        if self.choices.chance(0.5):
+            # Python follows a symlink only when it is given a folder, whatever folder.
+            both(lambda index: os.link(f'/proc/self/fd/{fds[index]}', targets[index], src_dir_fd=fds[index]), what)
 
     def close(self):
         if not self.open_files:
@@ -206,10 +167,10 @@ class Exerciser:
         file = self.file(lambda file: file.can_write() and not file.is_direct())
         if file is None or file.size() >= LIMIT:
             return
-        self.write_at(file, file.size(), min(self.length(), LIMIT - file.size()), 'append')
+        self.write_at(file, file.size(), min(self.choices.length(), LIMIT - file.size()), 'append')
 
     def write_at(self, file, offset, length, word):
-        data = self.data(length)
+        data = self.choices.data(length)
         what = self.note(f'{word} {file.name} flags {file.flags:#o} at {offset}, {length} bytes')
         before = file.size()
         if file.flags & os.O_APPEND and before + length > LIMIT:
@@ -237,13 +198,13 @@ class Exerciser:
         if file is None:
             return
         before = file.size()
-        size = self.random.choice((0, self.offset(before), self.offset(before), self.random.randint(0, LIMIT)))
+        size = self.random.choice((0, self.choices.offset(before), self.choices.offset(before), self.random.randint(0, LIMIT)))
         what = self.note(f'ftruncate {file.name} from {before} to {size}')
         both(lambda index: os.ftruncate(file.fds[index], size), what)
         self.touched(file, min(before, size), max(before, size), what)
 
     def truncate_path(self):
-        name, size = self.name(), self.random.randint(0, LIMIT)
+        name, size = self.choices.name(), self.random.randint(0, LIMIT)
         what = self.note(f'truncate {name} to {size}')
         paths = self.paths(name)
         both(lambda index: os.truncate(paths[index], size), what)
@@ -253,13 +214,13 @@ class Exerciser:
         file = self.file(lambda file: file.flags & os.O_ACCMODE == os.O_RDWR)
         if file is None or file.size() == 0:
             return None
-        if file.maps is None or self.chance(0.2):
+        if file.maps is None or self.choices.chance(0.2):
             file.unmap()
             size = file.size()
             file.maps = [mmap.mmap(fd, size) for fd in file.fds]
         end = min(len(file.maps[0]), file.size())
-        start = min(self.offset(end), end - 1)
-        return file, start, min(start + self.length(), end)
+        start = min(self.choices.offset(end), end - 1)
+        return file, start, min(start + self.choices.length(), end)
 
     def map_read(self):
         found = self.mapped()
@@ -274,9 +235,9 @@ class Exerciser:
         if found is None:
             return
         file, start, end = found
-        is_synced = self.chance(0.2)
+        is_synced = self.choices.chance(0.2)
         what = self.note(f'write the mapping of {file.name} from {start} to {end}{", msync" if is_synced else ""}')
-        data = self.data(end - start)
+        data = self.choices.data(end - start)
         for mapping in file.maps:
             mapping[start:end] = data
             if is_synced:
@@ -306,7 +267,7 @@ class Exerciser:
             return
         offset, length = self.range(source)
         before = target.size()
-        to = self.offset(before)
+        to = self.choices.offset(before)
         length = min(length, LIMIT - to)
         what = self.note(f'copy {length} bytes of {source.name} at {offset} into {target.name} flags {target.flags:#o} at {to}')
         both(lambda index: copy_range(source.fds[index], target.fds[index], offset, length, to), what)
@@ -320,7 +281,7 @@ class Exerciser:
         check_holes(file.fds[1], what)
 
     def rename(self):
-        old, new, flags = self.name(), self.name(), self.random.choice((0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE))
+        old, new, flags = self.choices.name(), self.choices.name(), self.random.choice((0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE))
         self.rename_to(old, new, flags)
 
     def rename_folder(self):
@@ -333,19 +294,19 @@ class Exerciser:
         both(lambda index: renameat2(sources[index], targets[index], flags), what)
 
     def unlink(self):
-        name = self.name()
+        name = self.choices.name()
         what = self.note(f'unlink {name}')
         paths = self.paths(name)
         both(lambda index: os.unlink(paths[index]), what)
 
     def link(self):
-        old, new = self.name(), self.name()
+        old, new = self.choices.name(), self.choices.name()
         what = self.note(f'link {old} as {new}')
         sources, targets = self.paths(old), self.paths(new)
         both(lambda index: os.link(sources[index], targets[index], follow_symlinks=False), what)
 
     def symlink(self):
-        target, name = os.path.basename(self.name()), self.name()
+        target, name = os.path.basename(self.choices.name()), self.choices.name()
         what = self.note(f'symlink {name} to {target}')
         paths = self.paths(name)
         both(lambda index: os.symlink(target, paths[index]), what)
@@ -363,7 +324,7 @@ class Exerciser:
         both(lambda index: os.rmdir(paths[index]), what)
 
     def attributes(self):
-        name, mode, value = self.name(), self.random.choice((0o600, 0o644, 0o755, 0o4755)), self.data(self.random.randint(0, 200))
+        name, mode, value = self.choices.name(), self.random.choice((0o600, 0o644, 0o755, 0o4755)), self.choices.data(self.random.randint(0, 200))
         what = self.note(f'chmod {name} {mode:o}, setxattr, utimensat')
         paths = self.paths(name)
         times = (self.random.randrange(4 * 10**18), self.random.randrange(4 * 10**18))
@@ -376,6 +337,20 @@ class Exerciser:
             return facts.st_mode, facts.st_mtime_ns, os.getxattr(paths[index], f'user.{mode:o}')
 
         both(call, what)
+
+    def acl(self):
+        """An access list on a file, or a default list that what is made in a folder inherits."""
+        if self.choices.chance(0.5):
+            name, attribute = self.choices.name(), 'system.posix_acl_access'
+        else:
+            name, attribute = self.random.choice(FOLDERS), 'system.posix_acl_default'
+        value = self.choices.acl()
+        what = self.note(f'{attribute} of {name}')
+        paths = self.paths(name)
+        if self.choices.chance(0.3):
+            both(lambda index: os.removexattr(paths[index], attribute), what)
+        else:
+            both(lambda index: os.setxattr(paths[index], attribute, value), what)
 
     def sync(self):
         file = self.file()
@@ -418,7 +393,7 @@ class Exerciser:
 
 
 WEIGHTS = {
-    'open': 60, 'close': 15, 'write': 120, 'append': 40, 'read': 60, 'truncate': 40, 'truncate_path': 10, 'map_read': 40, 'map_write': 80,
+    'open': 60, 'open_unnamed': 5, 'close': 15, 'write': 120, 'append': 40, 'read': 60, 'truncate': 40, 'truncate_path': 10, 'map_read': 40, 'map_write': 80,
     'allocate': 60, 'copy_range': 50, 'seek': 30, 'rename': 25, 'rename_folder': 3, 'unlink': 15, 'link': 10, 'symlink': 3, 'make_folder': 8,
-    'remove_folder': 3, 'attributes': 15, 'sync': 40, 'drop_caches': 0.2,
+    'remove_folder': 3, 'attributes': 15, 'acl': 6, 'sync': 40, 'drop_caches': 0.2,
 }  # fmt: skip
