@@ -11,7 +11,7 @@ $python "$3" "$db" first 5 "$4" >/dev/null
 $python "$3" "$db" victim 1000000 "$4" >"$2/victim" & victim=$!
 $python "$3" "$db" a 150 "$4" >/dev/null & a=$!
 $python "$3" "$db" b 150 "$4" >/dev/null & b=$!
-for i in $(seq 600); do [ "$(wc -l <"$2/victim")" -lt 20 ] || break; sleep 0.1; done
+for i in $(seq 1200); do [ "$(wc -l <"$2/victim")" -lt 20 ] || break; sleep 0.1; done
 kill -9 $victim; wait $victim || true
 wait $a; wait $b
 count() { $python -c 'import lmdb, sys

@@ -44,7 +44,7 @@ script(
   install -d -o postgres "$2/logs"; cd "$2/logs"
   # One line of log for each transaction that pgbench was told is committed.
   as pgbench -n -c 4 -j 2 -T 120 -l --log-prefix="$2/logs/t" >/dev/null 2>&1 & bench=$!
-  for i in $(seq 600); do [ "$(sql 'select count(*) > 300 from pgbench_history')" = f ] || break; sleep 0.1; done
+  for i in $(seq 1200); do [ "$(sql 'select count(*) > 300 from pgbench_history')" = f ] || break; sleep 0.1; done
   kill -9 "$(head -n 1 "$data/postmaster.pid")"
   wait $bench && { echo 'pgbench did not notice'; false; }
   acknowledged=$(cat "$2"/logs/t.* | wc -l)

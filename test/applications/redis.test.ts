@@ -38,10 +38,10 @@ script(
   # Each line of the log is a number that INCR answered.
   while n=$(cli incr n 2>/dev/null); do echo "$n"; done >"$2/acknowledged" & writer=$!
   load & others=$!
-  for i in $(seq 300); do [ "$(wc -l <"$2/acknowledged")" -le 500 ] || break; sleep 0.1; done
+  for i in $(seq 1200); do [ "$(wc -l <"$2/acknowledged")" -le 200 ] || break; sleep 0.1; done
   kill -9 $server; wait $server $writer $others || true
   acknowledged=$(grep -c '^[0-9]' "$2/acknowledged")
-  [ "$acknowledged" -gt 500 ]
+  [ "$acknowledged" -gt 200 ]
   start "$@"; [ "$(cli get n)" -ge "$acknowledged" ]
   cli shutdown; wait $server`,
 )

@@ -11,7 +11,7 @@ sqlite3 "$db" "pragma journal_mode=$4; create table accounts (id integer primary
 python3 "$3" "$db" "$4" victim 1000000 >"$2/victim" & victim=$!
 writers=
 for name in a b c; do python3 "$3" "$db" "$4" $name "$5" >"$2/$name" & writers="$writers $!"; done
-for i in $(seq 600); do [ "$(wc -l <"$2/victim")" -lt 20 ] || break; sleep 0.1; done
+for i in $(seq 1200); do [ "$(wc -l <"$2/victim")" -lt 20 ] || break; sleep 0.1; done
 [ "$4" != wal ] || [ -e "$db-shm" ]
 kill -9 $victim; wait $victim || true
 for pid in $writers; do wait $pid; done
