@@ -45,6 +45,15 @@ def renameat2(old, new, flags):
     checked(libc.renameat2(AT_FDCWD, old.encode(), AT_FDCWD, new.encode(), flags))
 
 
+def syncfs(path):
+    """syncfs(2) of the filesystem that holds `path`."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        checked(libc.syncfs(fd))
+    finally:
+        os.close(fd)
+
+
 def copy_range(source, target, offset, length, to):
     """copy_file_range(2) until all is copied or the source ends; returns how many bytes."""
     done = 0
