@@ -5,7 +5,9 @@ script(
   ['dpkg', 'apt-get'],
   `# None of them has maintainer scripts, which would need a whole system in the volume.
   packages='hello linux-libc-dev libc6-dev bash-doc'
-  cd "$2"; apt-get -qq -o APT::Sandbox::User=root download $packages; root=$1/root; log=$2/log
+  cd "$2"; download() { apt-get -qq -o APT::Sandbox::User=root download $packages; }
+  download 2>/dev/null || { apt-get -qq update; download; } # an image may have no lists, or old ones
+  root=$1/root; log=$2/log
   mkdir -p "$root/var/lib/dpkg/updates" "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/triggers"; touch "$root/var/lib/dpkg/status" "$root/var/lib/dpkg/available"
   dpkg() { command dpkg --root="$root" --log="$log" --force-depends "$@"; }
   for round in first again; do
