@@ -64,7 +64,23 @@ function changes(root: Process): Record<string, Promise<unknown>> {
   }
 }
 
+const inodesUsed = async ({ root }: Place): Promise<number> => {
+  const { files, ffree } = await root.statvfs('.')
+  return files - ffree
+}
+
 export const mounting: Readonly<Record<string, (mounting: Mounting) => Promise<void>>> = {
+  'statfs counts inodes exactly': async ({ mounted }) => {
+    await mounted(writable, async (place) => {
+      const before = await inodesUsed(place)
+      await place.root.mkdir('d')
+      await place.root.make('d', 'f', 0, 10)
+      assert.equal(await inodesUsed(place), before + 11)
+      await place.root.link('d/f-000000', 'd/g')
+      assert.equal(await inodesUsed(place), before + 11)
+    })
+  },
+
   'inode numbers, attributes and content are the same after the next mount': async ({ mounted }) => {
     let before: unknown
     await mounted(writable, async (place) => {
@@ -83,10 +99,6 @@ export const mounting: Readonly<Record<string, (mounting: Mounting) => Promise<v
 
   'a file without a name is gone after the next mount, and its space with it': async ({ mounted }) => {
     let used: number | undefined
-    const inodesUsed = async ({ root }: Place): Promise<number> => {
-      const { files, ffree } = await root.statvfs('.')
-      return files - ffree
-    }
     await mounted(writable, async (place) => {
       used = await inodesUsed(place)
       await place.root.write(await place.root.open('.', O_TMPFILE | O_RDWR, 0o600), 'x'.repeat(100_000))

@@ -1,6 +1,19 @@
 /** POSIX table: permissions as the kernel checks them (default_permissions), and the mode bits that go with writes and owners. */
 import assert from 'node:assert/strict'
-import { FALLOC_FL_KEEP_SIZE, O_RDONLY, O_RDWR, O_TMPFILE, O_TRUNC, O_WRONLY, R_OK, S_IFREG, UTIME_NOW, W_OK, X_OK } from './linux.ts'
+import {
+  FALLOC_FL_KEEP_SIZE,
+  O_DIRECT,
+  O_RDONLY,
+  O_RDWR,
+  O_TMPFILE,
+  O_TRUNC,
+  O_WRONLY,
+  R_OK,
+  S_IFREG,
+  UTIME_NOW,
+  W_OK,
+  X_OK,
+} from './linux.ts'
 import { alice, bob, type Cases } from './place.ts'
 import { assertErrno, type Process } from './process.ts'
 
@@ -197,6 +210,30 @@ export const permissions: Cases = {
       const name = `f${String(mode)}`
       await fileOfAlice(root, name, 0o6777)
       await user.fallocate(await user.open(name, O_WRONLY), mode, 0, 100_000)
+      assert.equal(await modeOf(root, name), 0o777, name)
+    }
+  },
+
+  'a setuid program that somebody else has written runs as who starts it, however it was written': async ({ root, start }) => {
+    const user = start(alice)
+    const program = await user.get('/usr/bin/id')
+    await root.exec('cp', '/usr/bin/id', 'source')
+    const source = await user.open('source', O_RDONLY)
+    for (const [name, write] of Object.entries({
+      write: (fd: number) => user.write(fd, program),
+      'write to the disk': (fd: number) => user.pwriteDirect(fd, program.slice(0, 4096), 0),
+      copy: (fd: number) => user.copyFileRange(source, fd, program.length, 0, 0),
+      fallocate: (fd: number) => user.fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, program.length),
+    })) {
+      await root.exec('cp', '/usr/bin/id', name)
+      await root.chown(name, 1002, 1006)
+      await root.chmod(name, 0o6777)
+      assert.equal((await user.exec(`./${name}`, '-u')).out, '1002\n', name)
+      const fd = await user.open(name, name === 'write to the disk' ? O_RDWR | O_DIRECT : O_RDWR)
+      await write(fd)
+      await user.close(fd)
+      assert.equal((await user.exec(`./${name}`, '-u')).out, '1001\n', name)
+      assert.equal((await user.exec(`./${name}`, '-g')).out, '1001\n', name)
       assert.equal(await modeOf(root, name), 0o777, name)
     }
   },

@@ -141,9 +141,9 @@ def make(folder, prefix, first, last):
         os.mknod(b"%s/%s-%06d" % (folder, prefix, number), 0o100644)
 
 
-def make_links(path, prefix, first, last):
+def make_links(path, folder, prefix, first, last):
     for number in range(first, last):
-        os.link(path, b"%s-%06d" % (prefix, number))
+        os.link(path, b"%s/%s-%06d" % (folder, prefix, number))
 
 
 def unmake(folder, prefix, first, last):

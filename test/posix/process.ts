@@ -146,7 +146,7 @@ interface Calls {
   connect(path: Path, data: string): void
   /** Makes the empty files PREFIX-first … PREFIX-(last - 1), numbers in six digits. */
   make(folder: Path, prefix: string, first: number, last: number): void
-  makeLinks(path: Path, prefix: string, first: number, last: number): void
+  makeLinks(path: Path, folder: Path, prefix: string, first: number, last: number): void
   unmake(folder: Path, prefix: string, first: number, last: number): void
   /** Appends the lines `TEXT 0`, `TEXT 1`, …, one write(2) each. */
   appendLines(path: Path, text: string, count: number): void

@@ -85,13 +85,4 @@ export const refusals: Cases = {
     await root.bind('s')
     await assertErrno('ENXIO', root.open('s', O_RDONLY))
   },
-
-  'the 65,001st name of a file is EMLINK': async ({ root }) => {
-    await root.put('f', '')
-    await root.makeLinks('f', 'l', 0, 64_999)
-    assert.equal((await root.stat('f')).nlink, 65_000)
-    await assertErrno('EMLINK', root.link('f', 'one-more'))
-    await root.unmake('.', 'l', 0, 64_999)
-    assert.equal((await root.stat('f')).nlink, 1)
-  },
 }

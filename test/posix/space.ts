@@ -52,7 +52,11 @@ async function dataRanges(process: Process, fd: number): Promise<[start: number,
   }
 }
 
-const blocksOf = async (process: Process, fd: number): Promise<number> => (await process.stat(fd)).blocks
+/** st_blocks after a close of a descriptor of the file: only then does the kernel ask a FUSE server for it again (docs/posix.md). */
+async function blocksOf(process: Process, fd: number): Promise<number> {
+  await process.close(await process.dup(fd))
+  return (await process.stat(fd)).blocks
+}
 
 export const space: Cases = {
   'a file grown by truncate reads as zeros, and one cut loses what was there': async ({ root }) => {
@@ -102,10 +106,20 @@ export const space: Cases = {
     assert.equal(await root.get('f'), 'd'.repeat(10))
   },
 
-  'a write past 16 TiB is EFBIG': async ({ root }) => {
+  'a write past 16 TiB fails, at the latest with fsync, and the file can be used on': async ({ root, start }) => {
     const fd = await newFile(root)
-    await assertErrno('EFBIG', root.pwrite(fd, 'x', 2 ** 44))
-    assert.equal((await root.stat(fd)).size, 0)
+    await assertErrno(
+      'EFBIG',
+      root.pwrite(fd, 'x', 2 ** 44).then(() => root.fsync(fd)),
+    )
+    await root.ftruncate(fd, 0)
+    await root.write(fd, 'content')
+    await root.fsync(fd)
+    assert.equal(await start().get('f'), 'content')
+    // syncfs(2) tells of an error once: it is for nobody after us.
+    await root.syncfs(fd).catch((error: unknown) => {
+      assert.ok(hasErrno(error, 'EFBIG'))
+    })
   },
 
   'a write past RLIMIT_FSIZE is cut there, then EFBIG': async ({ start }) => {
@@ -340,19 +354,6 @@ export const space: Cases = {
     assert.ok(room.bavail > 0 && room.bavail <= room.bfree && room.bfree <= room.blocks, JSON.stringify(room))
     assert.ok(room.ffree > 0 && room.ffree < room.files, JSON.stringify(room))
     assert.deepEqual((await root.statvfs(await root.open('.', O_RDONLY))).blocks, room.blocks)
-  },
-
-  'statfs counts inodes exactly': async ({ root }) => {
-    const used = async (): Promise<number> => {
-      const { files, ffree } = await root.statvfs('.')
-      return files - ffree
-    }
-    const before = await used()
-    await root.mkdir('d')
-    await root.make('d', 'f', 0, 10)
-    assert.equal(await used(), before + 11)
-    await root.link('d/f-000000', 'd/g')
-    assert.equal(await used(), before + 11)
   },
 
   'O_DIRECT reads and writes the same bytes as the page cache': async ({ root, start }) => {
