@@ -207,16 +207,18 @@ export class Volume {
    * Makes room as fallocate(2) does, or takes it away. Space is not reserved: that there is room now is all that is said.
    * Throws ENOSPC, EFBIG.
    */
-  allocate(ino: Ino, offset: number, length: number, options: { keepSize: boolean }): void {
+  allocate(ino: Ino, offset: number, length: number, options: { keepSize: boolean; killPrivileges?: boolean }): void {
     this.#transactions.adding(0, () => {
+      if (options.killPrivileges === true) this.#killPrivileges(ino)
       this.#space.assertRoom(this.#content.holesIn(ino, offset, length))
       this.#content.extend(ino, options.keepSize ? 0 : offset + length)
     })
   }
 
   /** Makes a range a hole: zeros that take no space. Beyond the end the file grows unless `keepSize`. Throws EFBIG. */
-  clear(ino: Ino, offset: number, length: number, options: { keepSize: boolean }): void {
+  clear(ino: Ino, offset: number, length: number, options: { keepSize: boolean; killPrivileges?: boolean }): void {
     this.#transactions.changing(() => {
+      if (options.killPrivileges === true) this.#killPrivileges(ino)
       this.#content.clear(ino, offset, length)
       this.#content.extend(ino, options.keepSize ? 0 : offset + length)
     })
@@ -231,8 +233,11 @@ export class Volume {
    * Has `length` bytes of `target` be those of `source` by naming the same chunks: nothing is copied. The ranges do not overlap.
    * Returns how many bytes: fewer at the end of the source, and after 1 GiB. Throws EFBIG.
    */
-  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number): number {
-    return this.#transactions.adding(0, () => this.#content.copy(source, sourceOffset, target, targetOffset, length))
+  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number, killPrivileges = false): number {
+    return this.#transactions.adding(0, () => {
+      if (killPrivileges) this.#killPrivileges(target)
+      return this.#content.copy(source, sourceOffset, target, targetOffset, length)
+    })
   }
 
   /** Sets attributes, all or none; ctime is now unless given. Returns the inode as it is then. */
@@ -250,6 +255,13 @@ export class Volume {
     const mode = patch.mode === undefined ? resized.mode & ~clear : (resized.mode & ~0o7777) | (patch.mode & 0o7777)
     if (patch.mode !== undefined) this.#acls.follow(inode.ino, mode)
     return this.#inodes.update(resized, { ...changes, mode })
+  }
+
+  /** Clears setuid and setgid as a write by somebody else does. Call inside a transaction. */
+  #killPrivileges(ino: Ino): void {
+    const inode = this.#inodes.get(ino)
+    const clear = this.#privileges(inode)
+    if (clear !== 0) this.#inodes.update(inode, { mode: inode.mode & ~clear })
   }
 
   /** The bits that a write or chown by somebody else clears, inode(7), capabilities gone. Call inside a transaction. */

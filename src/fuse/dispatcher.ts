@@ -5,7 +5,7 @@
  */
 import { AssertionError } from 'node:assert'
 import { ErrnoError, errorTable } from '../base/index.ts'
-import type { Logger } from '../base/index.ts'
+import type { Logger, Nodeid } from '../base/index.ts'
 import type { Filesystem } from './filesystem.ts'
 import type { LateSeek } from './late-seek.ts'
 import { MAX_WRITE, negotiate } from './negotiate.ts'
@@ -42,6 +42,12 @@ export interface SessionOptions {
   readonly guard?: { enter(request: number): boolean; leave(): void }
 }
 
+/** What the session adds. */
+export interface DispatcherOptions extends SessionOptions {
+  /** Called before a request is answered that has changed attributes which the kernel will not ask for by itself. */
+  readonly onStaleAttributes?: (nodeid: Nodeid) => void
+}
+
 /** The read buffer must hold a WRITE with its header; more room keeps the kernel's largest other requests. */
 const REQUEST_SIZE = MAX_WRITE + (1 << 16)
 /** The reply buffer must hold a READ; a page over it. */
@@ -57,13 +63,14 @@ export class Dispatcher {
   readonly #call: Call
   readonly #trace: Trace | undefined
 
-  constructor(fs: Filesystem, options: SessionOptions) {
+  constructor(fs: Filesystem, options: DispatcherOptions) {
     this.#options = options
     const { onLateSeek } = options
     this.#call = makeCall({
       fs,
       initialise: (offer) => this.#initialise(offer),
       postpone: onLateSeek && ((seek) => onLateSeek({ unique: this.request.view.getBigUint64(UNIQUE_AT, true), ...seek })),
+      forgetAttributes: (nodeid) => options.onStaleAttributes?.(nodeid),
       reply: this.reply,
     })
     this.#trace = traceOf(options.logger)

@@ -34,6 +34,7 @@ const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')
 const directoryType = S_IFDIR >> 12
 const nul = Buffer.alloc(1)
+const trustedPrefix = Buffer.from('trusted.')
 
 /** What it is made with. */
 export interface VolumeFilesystemOptions {
@@ -167,11 +168,12 @@ export class VolumeFilesystem implements Filesystem {
     this.#volume.write(this.#ino(nodeid), offset, data, { keepTimes: fromCache, killPrivileges })
   }
 
-  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number): void {
+  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number, killPrivileges: boolean): void {
     const ino = this.#ino(nodeid)
     const keepSize = (mode & FALLOC.KEEP_SIZE) !== 0
-    if ((mode & (FALLOC.PUNCH_HOLE | FALLOC.ZERO_RANGE)) === 0) this.#volume.allocate(ino, offset, length, { keepSize })
-    else this.#volume.clear(ino, offset, length, { keepSize })
+    const options = { keepSize, killPrivileges }
+    if ((mode & (FALLOC.PUNCH_HOLE | FALLOC.ZERO_RANGE)) === 0) this.#volume.allocate(ino, offset, length, options)
+    else this.#volume.clear(ino, offset, length, options)
   }
 
   hasWriters(nodeid: Nodeid): boolean {
@@ -182,8 +184,8 @@ export class VolumeFilesystem implements Filesystem {
     return this.#volume.seek(this.#ino(nodeid), offset, target)
   }
 
-  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number): number {
-    return this.#volume.copyRange(this.#ino(source), sourceOffset, this.#ino(target), targetOffset, length)
+  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number, killPrivileges: boolean): number {
+    return this.#volume.copyRange(this.#ino(source), sourceOffset, this.#ino(target), targetOffset, length, killPrivileges)
   }
 
   fsync(): void {
@@ -215,8 +217,11 @@ export class VolumeFilesystem implements Filesystem {
     this.#volume.setXattr(this.#ino(nodeid), name, value, flags, clearSetgid)
   }
 
-  listxattr(nodeid: Nodeid): Buffer {
-    return Buffer.concat(this.#volume.xattrNames(this.#ino(nodeid)).flatMap((name) => [name, nul]))
+  /** Names of trusted attributes are for root only, xattr(7): the kernel checks reading and writing them, but not the list. */
+  listxattr({ uid }: Caller, nodeid: Nodeid): Buffer {
+    const isKnown = (name: Buffer): boolean => uid === 0 || !name.subarray(0, trustedPrefix.length).equals(trustedPrefix)
+    const names = this.#volume.xattrNames(this.#ino(nodeid)).filter(isKnown)
+    return Buffer.concat(names.flatMap((name) => [name, nul]))
   }
 
   removexattr(nodeid: Nodeid, name: Buffer): void {
