@@ -92,7 +92,7 @@ export class Keeper {
   /** Waits for what the first FUSE process says of its start; for a keeper that was found, not at all. Throws its error when it failed. */
   async started(): Promise<void> {
     const output = this.#child?.stdout
-    if (output == null) return
+    if (output === undefined || output === null) return
     for await (const line of createInterface({ input: output })) {
       const event = JSON.parse(line) as EventMessage
       if (event.type === 'failed') throw fromPlainError(event.error)

@@ -18,6 +18,7 @@ import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } fr
 import { settle } from './settle.ts'
 import { TaskQueue } from './task-queue.ts'
 import { holdFile, readSettledState } from './volume-file.ts'
+import { busyError, countHandles, waitForExit } from './unmounting.ts'
 import type { Mounted, VolumeState } from './volume-state.ts'
 
 /** How a volume is or was mounted, as far as its FUSE process tells. */
@@ -41,10 +42,6 @@ const outsideUnmountTimeoutMs = 5000
 
 /** How long the status waits for the count of handles, in ms. */
 const statusTimeoutMs = 2000
-
-/** How long a handle that is open is given to close before an unmount is refused, and the pause between two looks, in ms. */
-const releaseGraceMs = 500
-const releasePauseMs = 10
 
 export class Volume {
   readonly id: string
@@ -358,34 +355,6 @@ export class Volume {
       this.#log.error({ err: error }, 'clean-up after a mount failed')
     }
   }
-}
-
-/** Open handles. The kernel tells of a close(2) after it has returned: handles are seen to go for a moment before they count. */
-async function countHandles(process: MountProcess): Promise<number> {
-  for (const deadline = Date.now() + releaseGraceMs; ; await sleep(releasePauseMs)) {
-    const { handles } = await process.call('status', {}, callTimeoutMs)
-    if (handles === 0 || Date.now() > deadline) return handles
-  }
-}
-
-async function waitForExit(process: MountProcess, timeoutMs: number): Promise<Exit> {
-  const timer = setTimeout(() => {
-    process.kill()
-  }, timeoutMs)
-  try {
-    return await process.exited
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-function busyError(id: string, handles: number, exports: number): ErrnoError {
-  const users = [handles > 0 ? `${String(handles)} open handles` : '', exports > 0 ? `${String(exports)} running exports` : '']
-  const by = users.filter((user) => user !== '').join(' and ')
-  return new ErrnoError('EBUSY', `volume ${id}: is in use${by === '' ? '' : `: ${by}`}`, {
-    context: { handles, exports },
-    hint: 'end what uses it, or say ?force=true',
-  })
 }
 
 async function acquireIfThere(file: string): Promise<Owner | undefined> {

@@ -146,15 +146,16 @@ const isHeld = (error: unknown): boolean => error instanceof ErrnoError && error
 async function main(): Promise<void> {
   const startStopping = stopWhenAsked()
   const serving = new Serving(options, generation, logger)
-  let socket: ControlSocket | undefined
+  const control: { socket?: ControlSocket } = {}
   const { restarts, negotiated, dirtyLimit } = await begin(serving, (walBytes) => {
-    socket?.broadcast({ type: 'wal-limit', walBytes })
+    control.socket?.broadcast({ type: 'wal-limit', walBytes })
   })
   const { kernel, flags, maxWrite } = negotiated
   const who = { pid: process.pid, keeper: process.ppid, generation, restarts, driver: options.driver }
   const ready: EventMessage = { type: 'ready', protocol, ...who, kernel, flags, maxWrite, dirtyLimit }
   const calls = makeCalls(serving)
-  socket = await ControlSocket.listen(options.runFolder, ready, (call) => answer(calls, call))
+  const socket = await ControlSocket.listen(options.runFolder, ready, (call) => answer(calls, call))
+  control.socket = socket
   logger.info({ mountpoint: options.mountpoint, generation, kernel, dirtyLimit }, generation === 1 ? 'mounted' : 'took over')
   tellStarter(ready)
   tellKeeper('SIGUSR1')
