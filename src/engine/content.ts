@@ -52,6 +52,7 @@ export class Content {
     const inode = this.#file(ino)
     const end = offset + data.length
     assertSize(ino, end)
+    if (data.length === 0) return // write(2): it has no effect, nor does it make the file longer
     let stored = inode.stored
     for (let at = offset; at < end;) {
       const pieceEnd = Math.min(end, blockEnd(at))
