@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, isDirectory, isRegular, type Ino } from '../../src/base/index.ts'
 import { blockSize, maximumFileSize } from '../../src/engine/index.ts'
 import { seededBytes } from '../support.ts'
+import { accessList, aclTags, defaultList, encodeAcl } from './model-acls.ts'
 import type { Model, Subject } from './model.ts'
 
 /** One call, made of the volume and of the model alike; what it returns is compared. */
@@ -106,14 +107,19 @@ const between = (weight: number, kind: 'reopen' | 'crash') => ({
 })
 
 const treeCommands = [
-  call(14, 'create', { parent: directory, name, type, permissions, ...owner, rdev: oneOf(0, 0x0103), target }, (v, at) => {
-    const isSymlink = v.type === S_IFLNK
-    const text = v.target ?? (isSymlink ? 7 : undefined)
-    const creation = { uid: v.uid, gid: v.gid, mode: v.type | v.permissions, rdev: v.rdev }
-    const ino = at(v.parent)
-    return (subject) =>
-      subject.create(ino, bytesOf(v.name), text === undefined ? creation : { ...creation, target: Buffer.alloc(text, 't') })
-  }),
+  call(
+    14,
+    'create',
+    { parent: directory, name, type, permissions, ...owner, rdev: oneOf(0, 0x0103), target, umask: oneOf(0, 0o022, 0o077) },
+    (v, at) => {
+      const isSymlink = v.type === S_IFLNK
+      const text = v.target ?? (isSymlink ? 7 : undefined)
+      const creation = { uid: v.uid, gid: v.gid, mode: v.type | v.permissions, rdev: v.rdev, umask: v.umask }
+      const ino = at(v.parent)
+      return (subject) =>
+        subject.create(ino, bytesOf(v.name), text === undefined ? creation : { ...creation, target: Buffer.alloc(text, 't') })
+    },
+  ),
   call(2, 'createUnnamed', { parent: directory, permissions, ...owner }, (v, at) => {
     const ino = at(v.parent)
     return (subject) => subject.createUnnamed(ino, { uid: v.uid, gid: v.gid, mode: S_IFREG | v.permissions })
@@ -191,17 +197,64 @@ const contentCommands = [
       return [subject.read(ino, v.offset, into), into.toString('latin1')]
     }
   }),
+  call(4, 'allocate', { file, offset, length, keepSize: fc.boolean() }, (v, at) => {
+    const ino = at(v.file)
+    return (subject) => {
+      subject.allocate(ino, v.offset, v.length, { keepSize: v.keepSize })
+    }
+  }),
+  call(6, 'clear', { file, offset, length: fc.oneof(length, offset), keepSize: fc.boolean() }, (v, at) => {
+    const ino = at(v.file)
+    return (subject) => {
+      subject.clear(ino, v.offset, v.length, { keepSize: v.keepSize })
+    }
+  }),
+  call(4, 'seek', { file, offset, target: oneOf<'data' | 'hole'>('data', 'hole') }, (v, at) => {
+    const ino = at(v.file)
+    return (subject) => subject.seek(ino, v.offset, v.target)
+  }),
+  call(8, 'copyRange', { file, offset, to: file, toOffset: offset, length: fc.oneof(length, oneOf(2 ** 30)) }, (v, at) => {
+    const [ino, to] = [at(v.file), at(v.to)]
+    return (subject) => subject.copyRange(ino, v.offset, to, v.toOffset, v.length)
+  }),
   call(6, 'truncate', { file, size: offset }, (v, at) => {
     const ino = at(v.file)
     return (subject) => subject.setAttributes(ino, { size: v.size })
   }),
 ]
 
-const xattrName = oneOf(
+const plainName = oneOf(
   ...['user.a', 'user.a', 'user.b', 'security.capability', 'trusted.\xff', '', `user.${'x'.repeat(250)}`, `user.${'x'.repeat(251)}`],
 )
 
+const xattrName = fc.oneof({ weight: 4, arbitrary: plainName }, { weight: 1, arbitrary: oneOf(accessList, defaultList) })
+
+const rwx = fc.nat({ max: 7 })
+const { userObject, user, groupObject, group, mask, other } = aclTags
+const named = fc.array(record({ tag: oneOf(user, group), permissions: rwx, id: oneOf(1, 1000) }), { maxLength: 2 })
+const object = (tag: number) => rwx.map((permissions) => ({ tag, permissions, id: 2 ** 32 - 1 }))
+/** Lists as setfacl(1) makes them, and some that are none: without owner, of another version, with an unknown tag, cut off. */
+const acl = fc.oneof(
+  { weight: 4, arbitrary: fc.tuple(object(userObject), object(groupObject), object(other)).map((entries) => encodeAcl(entries)) },
+  {
+    weight: 8,
+    arbitrary: fc
+      .tuple(object(userObject), named, object(groupObject), object(mask), object(other))
+      .map(([first, more, ...rest]) => encodeAcl([first, ...more, ...rest])),
+  },
+  { weight: 1, arbitrary: fc.tuple(object(groupObject), object(other)).map((entries) => encodeAcl(entries)) },
+  { weight: 1, arbitrary: object(128).map((entry) => encodeAcl([entry, { ...entry, tag: userObject }, { ...entry, tag: other }])) },
+  { weight: 1, arbitrary: fc.tuple(object(userObject), object(mask), object(other)).map((entries) => encodeAcl(entries, 1)) },
+  { weight: 1, arbitrary: oneOf(Buffer.alloc(0), Buffer.from([2, 0, 0]), Buffer.from([2, 0, 0, 0, 1])) },
+)
+
 const attributeCommands = [
+  call(6, 'set access control list', { inode: anyInode, name: oneOf(accessList, defaultList), acl, clearSetgid: fc.boolean() }, (v, at) => {
+    const ino = at(v.inode)
+    return (subject) => {
+      subject.setXattr(ino, bytesOf(v.name), v.acl, 0, v.clearSetgid)
+    }
+  }),
   call(
     5,
     'setAttributes',
@@ -217,7 +270,7 @@ const attributeCommands = [
   call(
     5,
     'setXattr',
-    { inode: anyInode, name: xattrName, size: oneOf(0, 1, 10, 5000, 65536, 65537), flags: oneOf(0, 0, 1, 2, 3, 4) },
+    { inode: anyInode, name: plainName, size: oneOf(0, 1, 10, 5000, 65536, 65537), flags: oneOf(0, 0, 1, 2, 3, 4) },
     (v, at) => {
       const ino = at(v.inode)
       return (subject) => {

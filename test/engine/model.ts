@@ -7,13 +7,14 @@
 import { ErrnoError, RENAME_EXCHANGE, RENAME_NOREPLACE, S_IFMT, S_ISGID, S_ISUID, S_IXGRP } from '../../src/base/index.ts'
 import { isDirectory, isRegular, isSymlink, type ErrnoCode, type Ino, type Timestamp } from '../../src/base/index.ts'
 import { maximumFileSize, type AttributePatch, type Creation, type Dentry, type Inode, type Volume } from '../../src/engine/index.ts'
+import { accessList, bitsOf, decodeAcl, defaultList, encodeAcl, followingMode, inheritedBy, isExtended } from './model-acls.ts'
 import { SparseBytes } from './sparse-bytes.ts'
 
 /** What the random commands call, of a volume and of the model alike. */
 export type Subject = Pick<
   Volume,
   | 'root' | 'get' | 'lookup' | 'readlink' | 'list' | 'create' | 'createUnnamed' | 'link' | 'unlink' | 'rmdir' | 'rename' | 'read'
-  | 'write' | 'setAttributes' | 'getXattr' | 'xattrNames' | 'setXattr' | 'removeXattr' | 'collect' | 'collectOrphans'
+  | 'write' | 'setAttributes' | 'allocate' | 'clear' | 'seek' | 'copyRange' | 'getXattr' | 'xattrNames' | 'setXattr' | 'removeXattr' | 'collect' | 'collectOrphans'
 > // prettier-ignore
 
 type TimeField = 'atime' | 'mtime' | 'ctime'
@@ -170,6 +171,41 @@ export class Model implements Subject {
     if (!options.keepTimes) node.mtime = node.ctime = justNow
   }
 
+  allocate(ino: Ino, offset: number, length: number, { keepSize }: { keepSize: boolean }): void {
+    const node = this.#file(ino)
+    refuse(offset + length > maximumFileSize, 'EFBIG')
+    if (!keepSize) node.size = Math.max(node.size, offset + length)
+    node.mtime = node.ctime = justNow
+  }
+
+  clear(ino: Ino, offset: number, length: number, { keepSize }: { keepSize: boolean }): void {
+    const node = this.#file(ino)
+    refuse(!keepSize && offset + length > maximumFileSize, 'EFBIG')
+    node.content.clear(offset, offset + length)
+    if (!keepSize) node.size = Math.max(node.size, offset + length)
+    node.mtime = node.ctime = justNow
+  }
+
+  seek(ino: Ino, offset: number, target: 'data' | 'hole'): number {
+    const { size, content } = this.#file(ino)
+    refuse(offset >= size, 'ENXIO')
+    if (target === 'hole') return Math.min(size, content.nextHole(offset))
+    const data = content.nextData(offset)
+    return data === Infinity ? fail('ENXIO') : data
+  }
+
+  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number): number {
+    const [from, to] = [this.#file(source), this.#file(target)]
+    refuse(from === to && Math.abs(sourceOffset - targetOffset) < length, 'EINVAL')
+    const copied = Math.max(0, Math.min(length, from.size - sourceOffset))
+    if (copied === 0) return 0
+    refuse(targetOffset + copied > maximumFileSize, 'EFBIG')
+    to.content.copy(from.content, sourceOffset, targetOffset, copied)
+    to.size = Math.max(to.size, targetOffset + copied)
+    to.mtime = to.ctime = justNow
+    return copied
+  }
+
   setAttributes(ino: Ino, patch: AttributePatch): Inode {
     const node = this.#node(ino)
     const { size, mode, killPrivileges, ...rest } = patch
@@ -181,7 +217,11 @@ export class Model implements Subject {
       node.mtime = justNow
     }
     if (killPrivileges === true || patch.uid !== undefined || patch.gid !== undefined) clearPrivileges(node)
-    if (mode !== undefined) node.mode = (node.mode & S_IFMT) | (mode & 0o7777)
+    if (mode !== undefined) {
+      node.mode = (node.mode & S_IFMT) | (mode & 0o7777)
+      const list = node.xattrs.get(accessList)
+      if (list) node.xattrs.set(accessList, encodeAcl(followingMode(decodeAcl(list) ?? [], mode)))
+    }
     Object.assign(node, { ctime: justNow }, rest)
     return this.get(ino)
   }
@@ -194,8 +234,12 @@ export class Model implements Subject {
     return [...this.#node(ino).xattrs.keys()].sort().map((key) => Buffer.from(key, 'latin1'))
   }
 
-  setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
+  setXattr(ino: Ino, name: Buffer, value: Buffer, flags: number, clearSetgid = false): void {
     const node = this.#node(ino)
+    if ([accessList, defaultList].includes(keyOf(name))) {
+      this.#setAcl(node, keyOf(name), value, clearSetgid)
+      return
+    }
     refuse(name.length === 0 || name.length > 255, 'ERANGE')
     refuse(value.length > 65536, 'E2BIG')
     refuse((flags & ~3) !== 0, 'EINVAL')
@@ -206,9 +250,21 @@ export class Model implements Subject {
     node.ctime = justNow
   }
 
+  #setAcl(node: Node, key: string, list: Buffer, clearSetgid: boolean): void {
+    const entries = decodeAcl(list) ?? fail('EINVAL')
+    refuse(key === defaultList && !isDirectory(node.mode), 'EACCES')
+    if (key === defaultList || isExtended(entries)) node.xattrs.set(key, list)
+    else node.xattrs.delete(key)
+    if (key === accessList) node.mode = (node.mode & ~0o777 & ~(clearSetgid ? S_ISGID : 0)) | bitsOf(entries)
+    node.ctime = justNow
+  }
+
   removeXattr(ino: Ino, name: Buffer): void {
     const node = this.#node(ino)
-    if (!node.xattrs.delete(keyOf(name))) fail('ENODATA')
+    if (!node.xattrs.delete(keyOf(name))) {
+      refuse(![accessList, defaultList].includes(keyOf(name)), 'ENODATA')
+      return
+    }
     node.ctime = justNow
   }
 
@@ -278,7 +334,8 @@ export class Model implements Subject {
   }
 
   #add(creation: Creation, parent: Ino): Node {
-    const { uid, gid, mode, rdev = 0, target } = creation
+    const { uid, gid, rdev = 0, target } = creation
+    const mode = creation.mode & 0o177777
     refuse(!types.has(mode & S_IFMT), 'EINVAL')
     refuse(!isSymlink(mode) && target !== undefined, 'EINVAL')
     refuse(isSymlink(mode) && (target ?? '').length === 0, 'ENOENT')
@@ -288,7 +345,7 @@ export class Model implements Subject {
     const ino = this.#nextIno++ as Ino
     const node: Node = {
       ino,
-      mode: (mode & 0o177777) | (isInherited && isDirectory(mode) ? S_ISGID : 0),
+      mode: mode | (isInherited && isDirectory(mode) ? S_ISGID : 0),
       uid,
       gid: isInherited ? directory.gid : gid,
       rdev: [0o020000, 0o060000].includes(mode & S_IFMT) ? rdev : 0,
@@ -303,6 +360,7 @@ export class Model implements Subject {
       xattrs: new Map(),
     }
     this.nodes.set(ino, node)
+    if (!isSymlink(mode)) inherit(node, directory?.xattrs.get(defaultList), creation.umask ?? 0)
     return node
   }
 
@@ -322,6 +380,19 @@ export class Model implements Subject {
 
 function touch(...directories: Node[]): void {
   for (const directory of directories) directory.mtime = directory.ctime = justNow
+}
+
+/** What the default list of a directory does to what is made in it; without one the umask counts. */
+function inherit(node: Node, list: Buffer | undefined, umask: number): void {
+  const entries = list && decodeAcl(list)
+  if (list === undefined || entries === undefined) {
+    node.mode &= ~umask
+    return
+  }
+  const access = inheritedBy(entries, node.mode)
+  node.mode = (node.mode & ~0o777) | bitsOf(access)
+  if (isExtended(access)) node.xattrs.set(accessList, encodeAcl(access))
+  if (isDirectory(node.mode)) node.xattrs.set(defaultList, list)
 }
 
 function clearPrivileges(node: Node): void {

@@ -44,6 +44,45 @@ export class SparseBytes {
     return into
   }
 
+  /** Has `length` bytes from `to` on be what `source` has from `from` on, holes included. */
+  copy(source: SparseBytes, from: number, to: number, length: number): void {
+    const pieces = source.#pieces(from, from + length)
+    this.clear(to, to + length)
+    for (const { offset, bytes } of pieces) this.write(to + offset - from, bytes)
+  }
+
+  /** The written pieces of start … end, as copies. */
+  #pieces(start: number, end: number): { offset: number; bytes: Buffer }[] {
+    const pieces: { offset: number; bytes: Buffer }[] = []
+    for (const index of [...this.#blocks.keys()].sort((a, b) => a - b)) {
+      const blockEnd = Math.min(end, (index + 1) * blockSize)
+      for (let at = this.nextData(Math.max(start, index * blockSize)); at < blockEnd;) {
+        const pieceEnd = Math.min(blockEnd, this.nextHole(at))
+        pieces.push({ offset: at, bytes: this.read(at, pieceEnd - at) })
+        at = this.nextData(pieceEnd)
+      }
+    }
+    return pieces
+  }
+
+  /** The first written byte from `offset` on; Infinity when there is none. */
+  nextData(offset: number): number {
+    const found = [...this.#blocks].map(([index, { written }]) => {
+      const at = written.indexOf(1, Math.max(0, Math.min(blockSize, offset - index * blockSize)))
+      return at < 0 ? Infinity : index * blockSize + at
+    })
+    return Math.min(Infinity, ...found)
+  }
+
+  /** The first byte of a hole from `offset` on. */
+  nextHole(offset: number): number {
+    const index = Math.floor(offset / blockSize)
+    const block = this.#blocks.get(index)
+    if (block === undefined) return offset
+    const at = block.written.indexOf(0, offset - index * blockSize)
+    return at < 0 ? this.nextHole((index + 1) * blockSize) : index * blockSize + at
+  }
+
   /** How many bytes were written. */
   get stored(): number {
     let count = 0
