@@ -14,9 +14,16 @@ import type { Model, Subject } from './model.ts'
 /** One call, made of the volume and of the model alike; what it returns is compared. */
 export type Call = (subject: Subject) => unknown
 
-/** A command: a call of both, or something done to the volume file between two calls. */
-export type Command =
-  { readonly kind: 'call'; readonly prepare: (model: Model) => Call } | { readonly kind: 'reopen' } | { readonly kind: 'crash' }
+/** A command that is a call of both. */
+export interface CallCommand {
+  readonly kind: 'call'
+  readonly prepare: (model: Model) => Call
+  /** It is one transaction. */
+  readonly isAtomic: boolean
+}
+
+/** A command: a call, or something done to the volume file between two calls. */
+export type Command = CallCommand | { readonly kind: 'reopen' } | { readonly kind: 'crash' }
 
 /** An inode of those that exist, by its place; `stale` is a number that none has. */
 type Place = { readonly of: 'any' | 'directory' | 'file'; readonly nth: number } | { readonly of: 'stale' }
@@ -81,15 +88,19 @@ const moment = fc.record(
 const type = oneOf(S_IFREG, S_IFREG, S_IFREG, S_IFDIR, S_IFDIR, S_IFDIR, S_IFLNK, 0o010000, 0o020000, 0o060000, 0o140000, 0, S_IFMT)
 const target = fc.oneof({ weight: 15, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: oneOf(0, 1, 10, 4095, 4096) })
 
+/** What is several transactions. */
+const compound = ['writes', 'collect']
+
 /** A command as fast-check makes, shrinks and prints it. */
 function call<T extends object>(
   weight: number,
   what: string,
   values: { [K in keyof T]: fc.Arbitrary<T[K]> },
   prepare: (values: T, at: (place: Place) => Ino, named: (directory: Ino, known: number | string) => Buffer) => Call,
-): { weight: number; arbitrary: fc.Arbitrary<Command> } {
+): { what: string; weight: number; arbitrary: fc.Arbitrary<CallCommand> } {
   const arbitrary = record(values).map((chosen) => ({
     kind: 'call' as const,
+    isAtomic: !compound.includes(what),
     prepare: (model: Model) =>
       prepare(
         chosen,
@@ -98,7 +109,7 @@ function call<T extends object>(
       ),
     [fc.toStringMethod]: () => `${what} ${fc.stringify(chosen)}`,
   }))
-  return { weight, arbitrary }
+  return { what, weight, arbitrary }
 }
 
 const between = (weight: number, kind: 'reopen' | 'crash') => ({
@@ -295,10 +306,15 @@ const attributeCommands = [
 ]
 
 /** Any call of a volume. */
-export const calls: fc.Arbitrary<Command> = fc.oneof(...treeCommands, ...contentCommands, ...attributeCommands)
+const allCalls = [...treeCommands, ...contentCommands, ...attributeCommands]
+export const calls: fc.Arbitrary<CallCommand> = fc.oneof(...allCalls)
+
+/** Those that mostly add something to the file. */
+const adding = ['create', 'link', 'write', 'writes', 'copyRange', 'setXattr']
+export const additions: fc.Arbitrary<CallCommand> = fc.oneof(...allCalls.filter(({ what }) => adding.includes(what)))
 
 /** Sequences of calls, with closing, killing and opening between them. */
 export const sequences: fc.Arbitrary<Command[]> = fc.array(
-  fc.oneof({ weight: 60, arbitrary: calls }, between(1, 'reopen'), between(1, 'crash')),
+  fc.oneof<fc.WeightedArbitrary<Command>[]>({ weight: 60, arbitrary: calls }, between(1, 'reopen'), between(1, 'crash')),
   { maxLength: 80, size: 'max' },
 )
