@@ -4,7 +4,7 @@
  * Replay a failure with the LITEVOL_SEED and LITEVOL_PATH that it prints; LITEVOL_PROPERTY_SECONDS sets how long (default 10).
  */
 import assert from 'node:assert/strict'
-import { copyFileSync } from 'node:fs'
+import { copyFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
@@ -96,7 +96,8 @@ function layOut(dispatcher: Dispatcher, { opcode, nodeid, words, names, data, cu
   const len = (length + lie) >>> 0
   inHeader.encode(view, 0, { len, opcode, nodeid: 0, uid: 1000, gid: 50, pid: 1, totalExtlen: extensions, padding: 0 })
   view.setBigUint64(16, nodeid, true)
-  view.setBigUint64(8, BigInt(words[0] ?? 0) << 32n, true)
+  view.setUint32(8, words[0] ?? 0, true)
+  view.setUint32(12, words[1] ?? 0, true)
   body.copy(buffer, inHeader.size)
   return length
 }
@@ -117,13 +118,17 @@ function assertForm(dispatcher: Dispatcher, length: number, replyLength: number,
 
 /** A dispatcher over a new volume; afterwards its check is clean. */
 function withDispatcher(file: string, work: (dispatcher: Dispatcher) => void): void {
+  const handlesFile = `${file}.handles`
+  const onFault = (error: unknown): void => {
+    throw error
+  }
   const volume = Volume.open(file)
+  const fs = new VolumeFilesystem(volume, { shared: makeSharedFiles(), handlesFile, isSuccessor: false, onFault })
   try {
-    const fs = new VolumeFilesystem(volume, makeSharedFiles(), (error) => {
-      throw error
-    })
     work(new Dispatcher(fs, {}))
   } finally {
+    fs.close()
+    rmSync(handlesFile)
     volume.close()
   }
   assert.deepEqual(checkVolume(file, { deep: true }), [])
