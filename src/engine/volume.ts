@@ -197,7 +197,7 @@ export class Volume {
 
   write(ino: Ino, offset: number, data: Buffer, options: { keepTimes: boolean; killPrivileges: boolean }): void {
     this.#transactions.adding(data.length, () => {
-      const clearMode = options.killPrivileges ? this.#privileges(this.#inodes.get(ino)) : 0
+      const clearMode = options.killPrivileges && data.length > 0 ? this.#privileges(this.#inodes.get(ino)) : 0
       const writeOptions: WriteOptions = { keepTimes: options.keepTimes, clearMode }
       this.#content.write(ino, offset, data, writeOptions)
     })
@@ -273,13 +273,13 @@ export class Volume {
 
   /** The value of an extended attribute. Throws ENODATA. */
   getXattr(ino: Ino, name: Buffer): Buffer {
-    const value = this.#transactions.reading(() => this.#xattrs.find(ino, name))
+    const value = this.#transactions.reading(() => this.#xattrs.find(this.#inodes.get(ino).ino, name))
     if (value === undefined) throw new ErrnoError('ENODATA', `inode ${String(ino)}: the attribute does not exist`)
     return value
   }
 
   xattrNames(ino: Ino): Buffer[] {
-    return this.#transactions.reading(() => this.#xattrs.names(ino))
+    return this.#transactions.reading(() => this.#xattrs.names(this.#inodes.get(ino).ino))
   }
 
   /** `flags` as in setxattr(2). An access control list takes the permission bits along; `clearSetgid` is for it. */
@@ -297,10 +297,11 @@ export class Volume {
 
   /** Throws ENODATA when there is none; removing a list that is not there is nothing, as in ext4. */
   removeXattr(ino: Ino, name: Buffer): void {
-    if (Acls.isName(name) && this.#transactions.reading(() => this.#xattrs.find(ino, name)) === undefined) return
+    if (Acls.isName(name) && this.#transactions.reading(() => this.#xattrs.find(this.#inodes.get(ino).ino, name)) === undefined) return
     this.#transactions.changing(() => {
+      const inode = this.#inodes.get(ino)
       if (!this.#xattrs.delete(ino, name)) throw new ErrnoError('ENODATA', `inode ${String(ino)}: the attribute does not exist`)
-      this.#inodes.update(this.#inodes.get(ino), { ctime: now() })
+      this.#inodes.update(inode, { ctime: now() })
     })
   }
 

@@ -97,10 +97,11 @@ export class Dispatcher {
   #begin(): number | undefined {
     const { view } = this.request
     const high = view.getUint32(UNIQUE_AT + 4, true)
-    const request = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
+    const number = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
+    const request = number <= Number.MAX_SAFE_INTEGER ? number : 0 // no kernel counts so far: such a request is not told from others
     const isResent = high >= 0x8000_0000
     this.#call.fs.begin(request)
-    this.#call.committed = isResent ? this.#call.fs.recall(request) : undefined
+    this.#call.committed = isResent && request > 0 ? this.#call.fs.recall(request) : undefined
     return isResent ? request : undefined
   }
 

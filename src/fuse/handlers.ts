@@ -135,6 +135,10 @@ function checkSize(size: number): number {
   throw new ErrnoError('EFBIG', `size ${size}: past 2^53 - 1`)
 }
 
-const time = (sec: number, nsec: number): Timestamp => ({ sec, nsec })
+/** Seconds past what a number holds exactly are cut to that, as Linux cuts them to what a filesystem can store. Throws EINVAL, utimensat(2). */
+function time(sec: number, nsec: number): Timestamp {
+  if (nsec > 999_999_999) throw new ErrnoError('EINVAL', `time: ${nsec} nanoseconds are more than a second`)
+  return { sec: Math.min(Number.MAX_SAFE_INTEGER, Math.max(Number.MIN_SAFE_INTEGER, sec)), nsec }
+}
 
 const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
