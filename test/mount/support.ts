@@ -9,12 +9,18 @@ import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { fromPlainError } from '../../src/base/index.ts'
+import { driverNames, fromPlainError, type DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { protocol, type CallName, type Calls, type EventMessage, type ProcessMessage, type StartOptions } from '../../src/mount/messages.ts'
 import { assertClean, withFolder } from '../support.ts'
 
 const main = new URL('../../src/mount/main.ts', import.meta.url)
+
+/** The drivers, and why one cannot be tested here: the `skip` of a test. */
+export const drivers: readonly { readonly driver: DriverName; readonly skip: string | false }[] = driverNames.map((driver) => {
+  const isMissing = driver === 'fuse-native' && process.arch !== 'x64'
+  return { driver, skip: isMissing ? `fuse-native brings no binary for ${process.arch}` : false }
+})
 
 /** How long anything that touches a mount may take, in ms. */
 const limitMs = 300_000
