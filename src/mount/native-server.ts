@@ -52,10 +52,7 @@ export class NativeServer implements VolumeServer {
 
   async mount(): Promise<Negotiated> {
     const { source, mountpoint, readOnly } = this.#options
-    const onRequest = (): void => {
-      this.#filesystem.countRequest()
-    }
-    this.#mount = NativeMount.start(this.#filesystem, { source, mountpoint, readOnly, logger: this.#logger, onRequest })
+    this.#mount = NativeMount.start(this.#filesystem, { source, mountpoint, readOnly, logger: this.#logger })
     this.#isMounted = true
     this.#mount.ended.then(() => {
       this.#isMounted = false

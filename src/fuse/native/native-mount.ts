@@ -23,8 +23,6 @@ export interface NativeMountOptions {
   readonly mountpoint: string
   readonly readOnly: boolean
   readonly logger: Logger
-  /** Called for each request before it is served. */
-  readonly onRequest: () => void
 }
 
 /** The largest write that libfuse 2 passes on, in bytes (FUSE_MAX_PAGES_PER_REQ of the kernel before protocol 7.28). */
@@ -44,6 +42,7 @@ const entrySeconds = 86_400
 
 export class NativeMount {
   readonly #addon: Addon
+  readonly #served: Filesystem
   readonly #fs: PathFilesystem
   readonly #options: NativeMountOptions
   readonly #operations: ReturnType<typeof makeOperations>
@@ -56,6 +55,7 @@ export class NativeMount {
   private constructor(addon: Addon, fs: Filesystem, options: NativeMountOptions) {
     this.#addon = addon
     this.#options = options
+    this.#served = fs
     this.#fs = new PathFilesystem(fs, (error) => {
       options.logger.error({ err: error }, 'unlink of an open file: failed after it was answered')
     })
@@ -132,7 +132,7 @@ export class NativeMount {
     const operation = this.#operations[name] as Operation
     const signal = this.#addon[`fuse_native_signal_${name}`]
     return (thread, _number, ...args) => {
-      this.#options.onRequest()
+      this.#served.begin(0) // libfuse does not tell the numbers of requests
       signal(thread, ...this.#answer(name, operation, args, thread))
       if (name === 'init') this.#ready.resolve(undefined)
     }
