@@ -8,23 +8,13 @@ import { ErrnoError } from '../../src/base/index.ts'
 import { createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
 import { assertClean, withFolder } from '../support.ts'
 import type { StartOptions } from '../../src/mount/messages.ts'
-import { TestMount, drivers, mountFile, shell, withMount } from './support.ts'
+import { TestMount, copySnapshot, drivers, mountFile, shell, withMount } from './support.ts'
 
 const isBusy = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
 
 /** A test with a new mounted volume, once for each driver. */
 function testBoth(name: string, work: (mount: TestMount, folder: string) => Promise<void>, options: Partial<StartOptions> = {}): void {
   for (const { driver, skip } of drivers) test(`${name} (${driver})`, { skip }, () => withMount(work, { ...options, driver }))
-}
-
-/** Takes a snapshot and copies its bytes, all of them in the main file after a checkpoint; returns the copy's path. */
-async function copySnapshot(mount: TestMount, folder: string): Promise<string> {
-  const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
-  await mount.call('checkpoint', {})
-  const copy = join(folder, 'copy.sqlite')
-  await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
-  await mount.call('snapshot-release', { snapshot })
-  return copy
 }
 
 test('a mounted volume is a directory: the ordinary calls work and survive a remount', () =>

@@ -152,3 +152,13 @@ export async function shell(script: string, ...args: string[]): Promise<string> 
   assert.equal(signal ?? code, 0, `${script}\n${output}${complaints}`)
   return output
 }
+
+/** Takes a snapshot and copies its bytes, all of them in the main file after a checkpoint; returns the copy's path. */
+export async function copySnapshot(mount: TestMount, folder: string): Promise<string> {
+  const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
+  await mount.call('checkpoint', {})
+  const copy = join(folder, 'copy.sqlite')
+  await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
+  await mount.call('snapshot-release', { snapshot })
+  return copy
+}

@@ -24,8 +24,6 @@ export class HiddenFiles {
   readonly #nodeids = new Map<string, Nodeid>()
   readonly #remove: (path: string) => void
   #pending: Pending | undefined
-  /** The counter in the last name that hid a file. */
-  #lastCounter = 0
 
   /** `remove` takes the name at a path away; it must not throw. */
   constructor(remove: (path: string) => void) {
@@ -35,7 +33,6 @@ export class HiddenFiles {
   /** The file at `path`, known by `nodeid`, is `name` from now on. */
   hide(path: string, name: string, nodeid: Nodeid): void {
     this.#nodeids.set(name, nodeid)
-    this.#lastCounter = counterOf(name)
     const timer = setTimeout(() => {
       this.settle()
     }, graceMs)
@@ -44,11 +41,6 @@ export class HiddenFiles {
 
   find(name: string): Nodeid | undefined {
     return this.#nodeids.get(name)
-  }
-
-  /** Whether the name has hidden a file that is gone now: who asks for it came too late, and may find another under its old name. */
-  isSpent(name: string): boolean {
-    return !this.#nodeids.has(name) && counterOf(name) <= this.#lastCounter
   }
 
   /** The file is not open any more. */
@@ -81,9 +73,4 @@ export class HiddenFiles {
     this.#pending = undefined
     return pending?.path
   }
-}
-
-/** libfuse's counter: the last eight digits of the name. */
-function counterOf(name: string): number {
-  return Number.parseInt(name.slice(-8), 16)
 }

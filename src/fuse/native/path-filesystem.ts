@@ -218,7 +218,7 @@ export class PathFilesystem {
     return { uid, gid, pid: 0, umask: 0 }
   }
 
-  /** Walks to the inode at `path` and holds one nlookup of it, which the caller gives back. Throws ENOENT, ESTALE. */
+  /** Walks to the inode at `path` and holds one nlookup of it, which the caller gives back. Throws ENOENT. */
   #hold(path: string): Nodeid {
     const hidden = this.#findHidden(path)
     if (hidden !== undefined) return this.#fs.entry(this.#fs.getattr(hidden).ino).nodeid
@@ -230,17 +230,10 @@ export class PathFilesystem {
       } finally {
         this.#forget(nodeid)
       }
-      if (entry === undefined) throw this.#nothing(path)
+      if (entry === undefined) throw new ErrnoError('ENOENT', 'path: there is nothing')
       nodeid = entry.nodeid
     }
     return nodeid
-  }
-
-  /** ESTALE has the kernel look the name up again: an open of a file that was replaced in this moment finds the new one. */
-  #nothing(path: string): ErrnoError {
-    const hidden = hiddenNameOf(path)
-    const code = hidden !== undefined && this.#hidden.isSpent(hidden) ? 'ESTALE' : 'ENOENT'
-    return new ErrnoError(code, 'path: there is nothing')
   }
 
   /** Gives one nlookup back. The root is known without any. */
