@@ -13,6 +13,7 @@ import { MAX_WRITE } from './negotiate.ts'
 export { abortConnection } from './connections.ts'
 export { escapeMountinfo, findMount, listMounts, parseMountinfo } from './mountinfo.ts'
 export type { MountInfo } from './mountinfo.ts'
+export { loadAddon } from './native/addon.ts'
 
 /** The filesystem type that findmnt shows. */
 export const FSTYPE = 'fuse.litevol'

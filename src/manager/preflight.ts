@@ -8,7 +8,7 @@ import { accessSync, constants, closeSync, mkdirSync, readFileSync, statfsSync, 
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
-import { openFuseDevice } from '../fuse/mount.ts'
+import { loadAddon, openFuseDevice } from '../fuse/mount.ts'
 import { shareMountRoot, type Sharing } from './mount-root.ts'
 import { clearStaleMountpoints } from './mountpoints.ts'
 import type { ManagerOptions } from './options.ts'
@@ -52,6 +52,7 @@ export async function runPreflight(options: ManagerOptions, openStore: () => num
     ['CAP_SYS_ADMIN', checkCapability],
     ['/dev/fuse', checkDevice],
     ['kernel', checkKernel],
+    ...(options.driver === 'fuse-native' ? ([['fuse-native', checkNative]] as const) : []),
     ['data root', () => checkWritable(options.dataRoot)],
     ['store', () => {
       const volumes = openStore()
@@ -121,6 +122,11 @@ function checkKernel(): Finding {
   const [major = 0, minor = 0] = release().split('.').map(Number)
   const hasResend = major > resendKernel[0] || (major === resendKernel[0] && minor >= resendKernel[1])
   return ok(`${release()}, ${hasResend ? 'can' : 'cannot'} resend requests to a restarted FUSE process`)
+}
+
+function checkNative(): Finding {
+  loadAddon()
+  return ok('can be loaded')
 }
 
 function checkWritable(dataRoot: string): Finding {

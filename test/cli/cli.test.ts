@@ -71,7 +71,8 @@ const misuses: readonly (readonly [readonly string[], RegExp])[] = [
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['serve', '--port', 'x'], /--port: 'x' is wrong, must be a whole number/],
   [['serve', '--host', '0.0.0.0'], /LITEVOL_TOKEN_FILE/],
-  [['serve', '--driver', 'fuse-native'], /not supported yet/],
+  [['serve', '--driver', 'fuse'], /--driver: 'fuse' is wrong, must be one of direct, fuse-native/],
+  [['mount', 'a', 'b', '--driver', 'fuse'], /--driver: 'fuse' is wrong, must be one of direct, fuse-native/],
   [['mount', 'a', 'b', '--log-level', 'loud'], /--log-level: 'loud'/],
 ]
 for (const [args, message] of misuses) {

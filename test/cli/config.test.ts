@@ -32,7 +32,6 @@ const wrong: readonly (readonly [string, string, RegExp])[] = [
   ['LITEVOL_DATA_ROOT', './data', /an absolute path/],
   ['LITEVOL_LOG_LEVEL', 'loud', /one of trace, debug, info/],
   ['LITEVOL_DRIVER', 'x', /one of direct, fuse-native/],
-  ['LITEVOL_DRIVER', 'fuse-native', /not supported yet/],
   ['LITEVOL_INSECURE', 'yes', /0 or 1/],
   ['LITEVOL_EXPORT_LEASE', '1.5', /a whole number/],
   ['LITEVOL_MOUNT_TIMEOUT', '0', /a number from 0.1/],

@@ -7,20 +7,15 @@ import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
 import { createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
 import { assertClean, withFolder } from '../support.ts'
-import { TestMount, mountFile, shell, withMount } from './support.ts'
+import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, type MountChoice } from './support.ts'
 
 const cli = new URL('../../src/cli/main.ts', import.meta.url).pathname
 
 const isBusy = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
 
-/** Takes a snapshot and copies its bytes, all of them in the main file after a checkpoint; returns the copy's path. */
-async function copySnapshot(mount: TestMount, folder: string): Promise<string> {
-  const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
-  await mount.call('checkpoint', {})
-  const copy = join(folder, 'copy.sqlite')
-  await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
-  await mount.call('snapshot-release', { snapshot })
-  return copy
+/** A test with a new mounted volume, once for each driver. */
+function testBoth(name: string, work: (mount: TestMount, folder: string) => Promise<void>, options: MountChoice = {}): void {
+  for (const { driver, skip } of drivers) test(`${name} (${driver})`, { skip }, () => withMount(work, { ...options, driver }))
 }
 
 test('a mounted volume is a directory: the ordinary calls work and survive a remount', () =>
@@ -36,14 +31,14 @@ test('a mounted volume is a directory: the ordinary calls work and survive a rem
     await again.stop()
   }))
 
-test('findmnt shows the type, and the file as it was named', () =>
-  withMount(
-    async (mount) => {
-      const line = await shell('findmnt -rn -o FSTYPE,SOURCE "$1"', mount.mountpoint)
-      assert.equal(line, 'fuse.litevol ./as-named.sqlite\n')
-    },
-    { source: './as-named.sqlite' },
-  ))
+testBoth(
+  'findmnt shows the type, and the file as it was named',
+  async (mount) => {
+    const line = await shell('findmnt -rn -o FSTYPE,SOURCE "$1"', mount.mountpoint)
+    assert.equal(line, 'fuse.litevol ./as-named.sqlite\n')
+  },
+  { source: './as-named.sqlite' },
+)
 
 test('names of invalid UTF-8, with a newline and of 255 bytes work; 256 bytes are ENAMETOOLONG', () =>
   withMount(async (mount) => {
@@ -53,109 +48,107 @@ test('names of invalid UTF-8, with a newline and of 255 bytes work; 256 bytes ar
     assert.equal(await shell(script, mount.mountpoint), '4\n1\n0\n')
   }))
 
-test('a read-only mount answers EROFS', () =>
-  withMount(
-    async (mount) => {
-      assert.match(await shell('touch "$1/a" 2>&1 || true', mount.mountpoint), /Read-only file system/)
+testBoth(
+  'a read-only mount answers EROFS',
+  async (mount) => {
+    assert.match(await shell('touch "$1/a" 2>&1 || true', mount.mountpoint), /Read-only file system/)
+  },
+  { readOnly: true },
+)
+
+testBoth('an unlinked file that is open goes on working, and leaves nothing behind', async (mount) => {
+  const script = `cd "$1"; exec 3<>a; echo hidden >&3; rm a; echo more >&3; cat /proc/self/fd/3; truncate -s 3 /proc/self/fd/3; stat -L -c '%h %s' /proc/self/fd/3; ls | wc -l`
+  assert.equal(await shell(script, mount.mountpoint), 'hidden\nmore\n0 3\n0\n')
+})
+
+testBoth('open handles make unmount EBUSY with their count; force ends them with an error for their holder', async (mount) => {
+  const holder = spawn(
+    'bash',
+    ['-c', 'exec 3>"$1/held"; echo first >&3; echo open; read; truncate -s 0 /proc/self/fd/3', 'bash', mount.mountpoint],
+    {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      timeout: 60_000,
     },
-    { readOnly: true },
-  ))
+  )
+  await once(holder.stdout, 'data')
+  assert.equal((await mount.call('status', {})).handles, 1)
+  await assert.rejects(mount.call('unmount', { force: false }), (error) => isBusy(error) && /1 open handle/.test(String(error)))
+  await mount.call('unmount', { force: true })
+  assert.equal(await mount.ended(), 0)
+  holder.stdin.end('\n')
+  const [code] = (await once(holder, 'exit')) as [number]
+  assert.notEqual(code, 0)
+  const again = await mountFile(mount.file, mount.mountpoint)
+  assert.equal(await shell('cat "$1/held"', again.mountpoint), 'first\n')
+  await again.stop()
+})
 
-test('an unlinked file that is open goes on working, and leaves nothing behind', () =>
-  withMount(async (mount) => {
-    const script = `cd "$1"; exec 3<>a; echo hidden >&3; rm a; echo more >&3; cat /proc/self/fd/3; truncate -s 3 /proc/self/fd/3; stat -L -c '%h %s' /proc/self/fd/3; ls | wc -l`
-    assert.equal(await shell(script, mount.mountpoint), 'hidden\nmore\n0 3\n0\n')
-  }))
+testBoth('a snapshot holds what an application wrote into a file that is still open', async (mount, folder) => {
+  const writer = spawn('bash', ['-c', 'exec 3>"$1/log"; echo unflushed >&3; echo open; read', 'bash', mount.mountpoint], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  await once(writer.stdout, 'data')
+  const copy = await copySnapshot(mount, folder)
+  writer.stdin.end('\n')
+  await once(writer, 'exit')
+  mkdirSync(join(folder, 'other'))
+  const other = await mountFile(copy, join(folder, 'other')) // while the original is mounted
+  assert.equal(await shell('cat "$1/log"', other.mountpoint), 'unflushed\n')
+  await other.stop()
+})
 
-test('open handles make unmount EBUSY with their count; force ends them with an error for their holder', () =>
-  withMount(async (mount) => {
-    const holder = spawn(
-      'bash',
-      ['-c', 'exec 3>"$1/held"; echo first >&3; echo open; read; truncate -s 0 /proc/self/fd/3', 'bash', mount.mountpoint],
-      {
-        stdio: ['pipe', 'pipe', 'pipe'],
-        timeout: 60_000,
-      },
-    )
-    await once(holder.stdout, 'data')
-    assert.equal((await mount.call('status', {})).handles, 1)
-    await assert.rejects(mount.call('unmount', { force: false }), (error) => isBusy(error) && /1 open handle/.test(String(error)))
-    await mount.call('unmount', { force: true })
-    assert.equal(await mount.ended(), 0)
-    holder.stdin.end('\n')
-    const [code] = (await once(holder, 'exit')) as [number]
-    assert.notEqual(code, 0)
-    const again = await mountFile(mount.file, mount.mountpoint)
-    assert.equal(await shell('cat "$1/held"', again.mountpoint), 'first\n')
-    await again.stop()
-  }))
+testBoth('a snapshot holds what was written into an open file that another mount hides', async (mount, folder) => {
+  // printf is the shell's own: a process that it starts would flush the file at its exec.
+  const script =
+    'mkdir "$1/hidden"; exec 3>"$1/hidden/x"; mount -t tmpfs none "$1/hidden"; echo other > "$1/hidden/x"; printf data >&3; echo open; read'
+  const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
+  await once(writer.stdout, 'data')
+  const copy = await copySnapshot(mount, folder)
+  writer.stdin.end('\n')
+  await once(writer, 'exit')
+  await shell('umount "$1/hidden"', mount.mountpoint)
+  mkdirSync(join(folder, 'other'))
+  const other = await mountFile(copy, join(folder, 'other'))
+  assert.equal(await shell('cat "$1/hidden/x"', other.mountpoint), 'data')
+  await other.stop()
+})
 
-test('a snapshot holds what an application wrote into a file that is still open', () =>
-  withMount(async (mount, folder) => {
-    const writer = spawn('bash', ['-c', 'exec 3>"$1/log"; echo unflushed >&3; echo open; read', 'bash', mount.mountpoint], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
-    await once(writer.stdout, 'data')
-    const copy = await copySnapshot(mount, folder)
-    writer.stdin.end('\n')
-    await once(writer, 'exit')
-    mkdirSync(join(folder, 'other'))
-    const other = await mountFile(copy, join(folder, 'other')) // while the original is mounted
-    assert.equal(await shell('cat "$1/log"', other.mountpoint), 'unflushed\n')
-    await other.stop()
-  }))
+testBoth('a snapshot is not kept away by an open file whose path is longer than PATH_MAX', async (mount) => {
+  const script =
+    'cd "$1"; n=$(printf "d%.0s" {1..250}); for i in {1..20}; do mkdir $n && cd -P $n; done 2>/dev/null; exec 3>x; echo deep >&3; echo open; read'
+  const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
+  await once(writer.stdout, 'data')
+  const { snapshot } = await mount.call('snapshot-acquire', {})
+  await mount.call('snapshot-release', { snapshot })
+  writer.stdin.end('\n')
+  await once(writer, 'exit')
+})
 
-test('a snapshot holds what was written into an open file that another mount hides', () =>
-  withMount(async (mount, folder) => {
-    // printf is the shell's own: a process that it starts would flush the file at its exec.
-    const script =
-      'mkdir "$1/hidden"; exec 3>"$1/hidden/x"; mount -t tmpfs none "$1/hidden"; echo other > "$1/hidden/x"; printf data >&3; echo open; read'
-    const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
-    await once(writer.stdout, 'data')
-    const copy = await copySnapshot(mount, folder)
-    writer.stdin.end('\n')
-    await once(writer, 'exit')
-    await shell('umount "$1/hidden"', mount.mountpoint)
-    mkdirSync(join(folder, 'other'))
-    const other = await mountFile(copy, join(folder, 'other'))
-    assert.equal(await shell('cat "$1/hidden/x"', other.mountpoint), 'data')
-    await other.stop()
-  }))
-
-test('a snapshot is not kept away by an open file whose path is longer than PATH_MAX', () =>
-  withMount(async (mount) => {
-    const script =
-      'cd "$1"; n=$(printf "d%.0s" {1..250}); for i in {1..20}; do mkdir $n && cd -P $n; done 2>/dev/null; exec 3>x; echo deep >&3; echo open; read'
-    const writer = spawn('bash', ['-c', script, 'bash', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'], timeout: 60_000 })
-    await once(writer.stdout, 'data')
-    const { snapshot } = await mount.call('snapshot-acquire', {})
-    await mount.call('snapshot-release', { snapshot })
-    writer.stdin.end('\n')
-    await once(writer, 'exit')
-  }))
-
-test('a full disk is ENOSPC: what is there can be read and deleted, and there is room again', () =>
-  withFolder(async (folder) => {
-    await shell('mkdir "$1/disk" "$1/m"; mount -t tmpfs -o size=64m none "$1/disk"', folder)
-    try {
-      const [file, mountpoint] = [join(folder, 'disk', 'v.sqlite'), join(folder, 'm')]
-      createVolumeFile(file)
-      const mount = await mountFile(file, mountpoint)
-      const fill =
-        'cd "$1"; i=0; while head -c 1M /dev/urandom > f$i 2>/dev/null && sync f$i 2>/dev/null; do sha256sum f$i; i=$((i+1)); [ $i -lt 200 ]; done > "$2"; wc -l < "$2"'
-      const sums = join(folder, 'sums')
-      const first = Number(await shell(fill, mountpoint, sums))
-      assert.ok(first > 5 && first < 64, String(first))
-      await shell('cd "$1"; sha256sum --quiet -c "$2"; rm f*; ls | wc -l | grep -qx 0', mountpoint, sums)
-      const second = Number(await shell(fill, mountpoint, sums))
-      assert.ok(second >= first - 2, `${String(second)} files after deleting, ${String(first)} before`)
-      await mount.stop()
-      assert.equal(existsSync(`${file}-wal`), false)
-      assertClean(file)
-    } finally {
-      await shell('umount -l "$1/m" 2>/dev/null || true; umount -l "$1/disk"', folder)
-    }
-  }))
+for (const { driver, skip } of drivers) {
+  test(`a full disk is ENOSPC: what is there can be read and deleted, and there is room again (${driver})`, { skip }, () =>
+    withFolder(async (folder) => {
+      await shell('mkdir "$1/disk" "$1/m"; mount -t tmpfs -o size=64m none "$1/disk"', folder)
+      try {
+        const [file, mountpoint] = [join(folder, 'disk', 'v.sqlite'), join(folder, 'm')]
+        createVolumeFile(file)
+        const mount = await mountFile(file, mountpoint, { driver })
+        const fill =
+          'cd "$1"; i=0; while head -c 1M /dev/urandom > f$i 2>/dev/null && sync f$i 2>/dev/null; do sha256sum f$i; i=$((i+1)); [ $i -lt 200 ]; done > "$2"; wc -l < "$2"'
+        const sums = join(folder, 'sums')
+        const first = Number(await shell(fill, mountpoint, sums))
+        assert.ok(first > 5 && first < 64, String(first))
+        await shell('cd "$1"; sha256sum --quiet -c "$2"; rm f*; ls | wc -l | grep -qx 0', mountpoint, sums)
+        const second = Number(await shell(fill, mountpoint, sums))
+        assert.ok(second >= first - 2, `${String(second)} files after deleting, ${String(first)} before`)
+        await mount.stop()
+        assert.equal(existsSync(`${file}-wal`), false)
+        assertClean(file)
+      } finally {
+        await shell('umount -l "$1/m" 2>/dev/null || true; umount -l "$1/disk"', folder)
+      }
+    }),
+  )
+}
 
 test('an idle volume gives the space of its WAL back', () =>
   withMount(async (mount) => {
@@ -163,13 +156,12 @@ test('an idle volume gives the space of its WAL back', () =>
     await shell('for i in $(seq 200); do [ "$(stat -c %s "$1-wal")" = 0 ] && exit 0; sleep 0.1; done; exit 1', mount.file)
   }))
 
-test('umount by hand ends the process with 0 and leaves one file', () =>
-  withMount(async (mount) => {
-    await shell('echo x > "$1/a"; umount "$1"', mount.mountpoint)
-    assert.equal(await mount.ended(), 0)
-    assert.ok(mount.events.some(({ type }) => type === 'unmounted'))
-    assert.equal(existsSync(`${mount.file}-wal`), false)
-  }))
+testBoth('umount by hand ends the process with 0 and leaves one file', async (mount) => {
+  await shell('echo x > "$1/a"; umount "$1"', mount.mountpoint)
+  assert.equal(await mount.ended(), 0)
+  assert.ok(mount.events.some(({ type }) => type === 'unmounted'))
+  assert.equal(existsSync(`${mount.file}-wal`), false)
+})
 
 test('a process whose starter is gone unmounts and ends', () =>
   withFolder(async (folder) => {
@@ -197,44 +189,45 @@ test('a second mount of a served file is refused with who holds it', () =>
     assert.equal(await second.ended(), 1)
   }))
 
-test('an opener waits for an owner that is finishing', () =>
-  withMount(async (mount, folder) => {
-    await shell('head -c 50M /dev/urandom > "$1/big"', mount.mountpoint)
-    mkdirSync(join(folder, 'next'))
-    await shell('umount "$1"', mount.mountpoint)
-    const next = await mountFile(mount.file, join(folder, 'next'))
-    await next.stop()
-    assert.equal(await mount.ended(), 0)
-  }))
+testBoth('an opener waits for an owner that is finishing', async (mount, folder) => {
+  await shell('head -c 50M /dev/urandom > "$1/big"', mount.mountpoint)
+  mkdirSync(join(folder, 'next'))
+  await shell('umount "$1"', mount.mountpoint)
+  const next = await mountFile(mount.file, join(folder, 'next'))
+  await next.stop()
+  assert.equal(await mount.ended(), 0)
+})
 
-test('what was acknowledged before a kill -9 is there after recovery', () =>
-  withFolder(async (folder) => {
-    const file = join(folder, 'v.sqlite')
-    const mountpoint = join(folder, 'm')
-    createVolumeFile(file)
-    mkdirSync(mountpoint)
-    const mount = await mountFile(file, mountpoint)
-    await shell('cd "$1"; for i in {1..200}; do echo "content $i" > "f$i"; done', mountpoint)
-    process.kill(mount.pid, 'SIGKILL')
-    assert.equal(await mount.ended(), 128 + 9)
-    await shell('umount -l "$1"', mountpoint)
-    copyFileSync(`${file}-wal`, join(folder, 'wal-was-here'))
-    await settleVolumeFile(file, { ownerTimeoutMs: 10_000 })
-    assertClean(file)
-    const again = await mountFile(file, mountpoint)
-    assert.equal(await shell('cd "$1"; for i in {1..200}; do [ "$(cat "f$i")" = "content $i" ]; done; ls | wc -l', mountpoint), '200\n')
-    await again.stop()
-  }))
+for (const { driver, skip } of drivers) {
+  test(`what was acknowledged before a kill -9 is there after recovery (${driver})`, { skip }, () =>
+    withFolder(async (folder) => {
+      const file = join(folder, 'v.sqlite')
+      const mountpoint = join(folder, 'm')
+      createVolumeFile(file)
+      mkdirSync(mountpoint)
+      const mount = await mountFile(file, mountpoint, { driver })
+      await shell('cd "$1"; for i in {1..200}; do echo "content $i" > "f$i"; done', mountpoint)
+      process.kill(mount.pid, 'SIGKILL')
+      assert.equal(await mount.ended(), 128 + 9)
+      await shell('umount -l "$1"', mountpoint)
+      copyFileSync(`${file}-wal`, join(folder, 'wal-was-here'))
+      await settleVolumeFile(file, { ownerTimeoutMs: 10_000 })
+      assertClean(file)
+      const again = await mountFile(file, mountpoint)
+      assert.equal(await shell('cd "$1"; for i in {1..200}; do [ "$(cat "f$i")" = "content $i" ]; done; ls | wc -l', mountpoint), '200\n')
+      await again.stop()
+    }),
+  )
+}
 
-test('fsync reaches the disk: strace sees the WAL synced', () =>
-  withMount(async (mount, folder) => {
-    const trace = join(folder, 'trace')
-    const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.pid)], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    await once(strace.stderr, 'data') // "attached"
-    await shell('echo durable > "$1/a"; sync "$1/a"', mount.mountpoint)
-    strace.kill('SIGINT')
-    await once(strace, 'exit')
-    assert.match(await shell('cat "$1"', trace), /(fsync|fdatasync)\(\d+<[^>]*volume\.sqlite-wal>\) += 0/)
-  }))
+testBoth('fsync reaches the disk: strace sees the WAL synced', async (mount, folder) => {
+  const trace = join(folder, 'trace')
+  const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.pid)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  await once(strace.stderr, 'data') // "attached"
+  await shell('echo durable > "$1/a"; sync "$1/a"', mount.mountpoint)
+  strace.kill('SIGINT')
+  await once(strace, 'exit')
+  assert.match(await shell('cat "$1"', trace), /(fsync|fdatasync)\(\d+<[^>]*volume\.sqlite-wal>\) += 0/)
+})

@@ -10,12 +10,18 @@ import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { fromPlainError, toPlainError } from '../../src/base/index.ts'
+import { driverNames, fromPlainError, toPlainError, type DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { Keeper, type Exit, type KeeperMode, type StartWish } from '../../src/manager/keeper.ts'
 import { ProcessLink } from '../../src/manager/process-link.ts'
 import type { CallMessage, CallName, Calls, EventMessage, ProcessMessage } from '../../src/mount/messages.ts'
 import { assertClean, withFolder } from '../support.ts'
+
+/** The drivers, and why one cannot be tested here: the `skip` of a test. */
+export const drivers: readonly { readonly driver: DriverName; readonly skip: string | false }[] = driverNames.map((driver) => {
+  const isMissing = driver === 'fuse-native' && process.arch !== 'x64'
+  return { driver, skip: isMissing ? `fuse-native brings no binary for ${process.arch}` : false }
+})
 
 /** How long anything that touches a mount may take, in ms. */
 const limitMs = 300_000
@@ -169,4 +175,14 @@ export async function shell(script: string, ...args: string[]): Promise<string> 
   ])
   assert.equal(signal ?? code, 0, `${script}\n${output}${complaints}`)
   return output
+}
+
+/** Takes a snapshot and copies its bytes, all of them in the main file after a checkpoint; returns the copy's path. */
+export async function copySnapshot(mount: TestMount, folder: string): Promise<string> {
+  const { snapshot, pageCount, pageSize } = await mount.call('snapshot-acquire', {})
+  await mount.call('checkpoint', {})
+  const copy = join(folder, 'copy.sqlite')
+  await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
+  await mount.call('snapshot-release', { snapshot })
+  return copy
 }

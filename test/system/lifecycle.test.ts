@@ -82,7 +82,7 @@ test('the replies for what is wrong: 404, 409, 400, 501, 405, 503', () =>
       ['GET', '/nothing', undefined, 404, 'no_route'],
       ['POST', `${unknown}/mount`, {}, 404, 'not_found'],
       ['POST', `/volumes/${id}/mount`, {}, 409, 'mounted'],
-      ['POST', `/volumes/${id}/mount`, { driver: 'fuse-native' }, 501, 'not_supported'],
+      ['POST', `/volumes/${id}/mount`, { driver: 'kernel' }, 400, 'invalid'],
       ['PUT', `/volumes/${id}/mount`, {}, 405, 'method_not_allowed'],
     ]
     for (const [method, path, body, status, code] of cases) {
