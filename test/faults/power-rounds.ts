@@ -148,8 +148,8 @@ export class PowerRounds {
     }
     const writers = ['a', 'b'].map((name) => this.#startWriter(mountpoint, `${number}-${name}`))
     const client = this.#callUntilCut(service, disk)
-    // From some requests to some ten thousand, as many of each magnitude.
-    if (!isEarly) await disk.cut({ folder: left, seed: this.#next(), after: Math.floor(10 ** (1 + (this.#below(1000) / 1000) * 3.3)) })
+    // From some requests to some ten thousand, each magnitude as likely.
+    if (!isEarly) await disk.cut({ folder: left, seed: this.#next(), after: Math.floor(10 ** (1.5 + (this.#below(1000) / 1000) * 3)) })
     const deadline = Date.now() + workLimitMs
     while (!(await disk.status()).isCut) {
       if (Date.now() > deadline) await disk.cut({ folder: left, seed: this.#next(), after: 0 })
