@@ -36,9 +36,13 @@ export class TestDisk {
     for (const path of [folder, mountpoint, files, empty]) mkdirSync(path)
     const args = ['--disable-warning=ExperimentalWarning', program, mountpoint, files, source ?? empty, String(seed)]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const disk = new TestDisk(mountpoint, child)
     const [line] = (await Promise.race([once(child.stdout, 'data'), once(child, 'exit').then(() => ['ended'])])) as [unknown]
-    assert.equal(String(line), 'ready\n')
-    return new TestDisk(mountpoint, child)
+    if (String(line) !== 'ready\n') {
+      await disk.destroy()
+      assert.fail('the faulty disk does not serve')
+    }
+    return disk
   }
 
   /** Cuts the power; see CutOrder. */

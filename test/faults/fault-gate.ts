@@ -65,6 +65,8 @@ export class FaultGate {
         this.#order(name, value)
       },
       getxattr: (_nodeid, name) => this.#tell(name),
+      begin: () => undefined,
+      recall: () => undefined,
       forget: () => undefined,
       release: () => undefined,
     }

@@ -79,6 +79,14 @@ export class FaultyDisk implements Filesystem {
     this.#node(nodeid).file?.failSync()
   }
 
+  begin(): void {
+    return
+  }
+
+  recall(): undefined {
+    return undefined
+  }
+
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     if (name.length > NAME_MAX) throw new ErrnoError('ENAMETOOLONG', 'name: longer than 255 bytes')
     const directory = this.#directory(parent)

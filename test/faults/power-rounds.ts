@@ -81,6 +81,7 @@ export class PowerRounds {
       await disk.destroy()
     }
     rmSync(place, { recursive: true })
+    rmSync(join(this.#folder, 'run'), { recursive: true, force: true }) // tmpfs: it goes with the power
     if (this.#left !== undefined) rmSync(this.#left, { recursive: true })
     this.#left = left
     await this.#checkLeft(left)
@@ -114,7 +115,7 @@ export class PowerRounds {
   }
 
   #start(dataRoot: string): Promise<Service> {
-    return Service.start({ dataRoot, mountRoot: join(this.#folder, 'mnt') })
+    return Service.start({ dataRoot, mountRoot: join(this.#folder, 'mnt') }, { LITEVOL_RUN_DIR: join(this.#folder, 'run') })
   }
 
   /** Mounts the main volume, made in the first round, and compares everything with what was promised. */

@@ -25,7 +25,7 @@ async function withDisk(work: (place: Place) => Promise<void>): Promise<void> {
     mkdirSync(mountRoot)
     const disk = await TestDisk.start(join(folder, 'place'), undefined, 1)
     try {
-      const service = await Service.start({ dataRoot: disk.mountpoint, mountRoot })
+      const service = await Service.start({ dataRoot: disk.mountpoint, mountRoot }, { LITEVOL_RUN_DIR: join(folder, 'run') })
       const id = await service.create('errors')
       await work({ service, disk, folder, id, mountpoint: await service.mount(id) })
       if (!(await disk.status()).isCut) {
