@@ -149,6 +149,7 @@ export class PowerRounds {
     }
     const writers = ['a', 'b'].map((name) => this.#startWriter(mountpoint, `${number}-${name}`))
     const client = this.#callUntilCut(service, disk)
+    client.catch(() => undefined) // awaited below
     // From some requests to some ten thousand, each magnitude as likely.
     if (!isEarly) await disk.cut({ folder: left, seed: this.#next(), after: Math.floor(10 ** (1.5 + (this.#below(1000) / 1000) * 3)) })
     const deadline = Date.now() + workLimitMs
