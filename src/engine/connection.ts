@@ -91,6 +91,7 @@ function assertVolume(connection: Connection, file: string): void {
 
 const codeBySqlite: readonly (readonly [prefix: string, code: ErrnoCode])[] = [
   ['SQLITE_FULL', 'ENOSPC'],
+  ['SQLITE_IOERR_SHMSIZE', 'ENOSPC'], // the -shm cannot grow: a disk without 32 KiB of room
   ['SQLITE_BUSY', 'EBUSY'],
   ['SQLITE_LOCKED', 'EBUSY'],
   ['SQLITE_READONLY', 'EROFS'],

@@ -67,6 +67,8 @@ export class Volume {
   readonly #content: Content
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
+  /** Why a sync failed. The kernel reports lost pages once and then takes them for written: a later sync would promise what is not there. */
+  #syncFault: Error | undefined
 
   private constructor(file: string, connection: Connection, { fuseConnection = 0, beforeCommit }: OpenOptions) {
     this.file = file
@@ -330,12 +332,20 @@ export class Volume {
     return this.#state.nextIno
   }
 
-  /** Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss. */
+  /**
+   * Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss.
+   * Throws EIO; after that every sync does, until the volume is opened anew.
+   */
   sync(): void {
-    translating(this.file, () => {
+    if (this.#syncFault !== undefined) throw this.#syncFault
+    try {
       this.#wal ??= this.#openWal()
       fdatasyncSync(this.#wal)
-    })
+    } catch (error) {
+      const hint = 'mount the volume anew when the disk works again'
+      this.#syncFault = new ErrnoError('EIO', `volume file ${this.file}: its WAL could not be synced`, { hint, cause: error })
+      throw this.#syncFault
+    }
   }
 
   /** What statfs(2) tells. */
