@@ -180,8 +180,8 @@ describe('without what fuse-native needs', { skip }, () => {
 })
 
 test('the driver direct loads neither fuse-native nor libfuse', () =>
-  withMount(async ({ child }) => {
-    const maps = await shell('cat "/proc/$1/maps"', String(child.pid))
+  withMount(async ({ pid }) => {
+    const maps = await shell('cat "/proc/$1/maps"', String(pid))
     assert.doesNotMatch(maps, /libfuse|fuse-native/)
-    assert.ok(readlinkSync(`/proc/${String(child.pid)}/exe`).endsWith('node'))
+    assert.ok(readlinkSync(`/proc/${String(pid)}/exe`).endsWith('node'))
   }))
