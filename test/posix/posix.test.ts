@@ -10,6 +10,7 @@ import { mkdirSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import type { DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { mountFile, withMount } from '../mount/support.ts'
 import { assertClean, withFolder } from '../support.ts'
@@ -28,20 +29,8 @@ import { space } from './space.ts'
 import { times } from './times.ts'
 import { xattrs } from './xattrs.ts'
 
-const table: Cases = {
-  ...nodes,
-  ...names,
-  ...directories,
-  ...permissions,
-  ...acl,
-  ...xattrs,
-  ...times,
-  ...space,
-  ...mappings,
-  ...locks,
-  ...handles,
-  ...refusals,
-}
+const tables = [nodes, names, directories, permissions, acl, xattrs, times, space, mappings, locks, handles, refusals]
+const table: Cases = Object.assign({}, ...tables) as Cases
 
 /** Cases that a row does otherwise, each with the reason. */
 type Exceptions = Readonly<Record<string, string>>
@@ -60,7 +49,7 @@ const onHost: Exceptions = {
 }
 
 /** The rows on mounts: a driver and what it does otherwise. */
-const drivers: readonly { readonly driver: 'direct'; readonly exceptions: Exceptions }[] = [{ driver: 'direct', exceptions: {} }]
+const drivers: readonly { readonly driver: DriverName; readonly exceptions: Exceptions }[] = [{ driver: 'direct', exceptions: {} }]
 
 /** statfs(2) of ext4. The host row is about a disk filesystem; on overlayfs or tmpfs much of it does not hold. */
 const EXT4 = 0xef53
@@ -82,6 +71,11 @@ test('there is a case to run', () => {
   assert.notDeepEqual([...wantedOf(table), ...wantedOf(mounting)], [], `POSIX_CASE: ${wanted.source}`)
 })
 
+test('no two cases have one name', () => {
+  const all = [...tables, mounting].flatMap((cases) => Object.keys(cases))
+  assert.equal(new Set(all).size, all.length)
+})
+
 test('every exception is one of an existing case', () => {
   const known = new Set([...Object.keys(table), ...Object.keys(mounting)])
   for (const exceptions of [onHost, ...drivers.map((row) => row.exceptions)]) {
@@ -98,10 +92,13 @@ test('on a directory of the host', { skip: noHost }, async (t) => {
 
 for (const { driver, exceptions } of drivers) {
   test(`on a mount of the driver ${driver}`, async (t) => {
-    await withMount(async ({ mountpoint }) => {
-      await runTable(t, mountpoint, failing(exceptions))
-    })
-    await runMounting(t, withVolumeFile, failing(exceptions))
+    await withMount(
+      async ({ mountpoint }) => {
+        await runTable(t, mountpoint, failing(exceptions))
+      },
+      { driver },
+    )
+    await runMounting(t, (run) => withVolumeFile(driver, run), failing(exceptions))
   })
 }
 
@@ -161,14 +158,14 @@ async function withBind(work: (mounting: Mounting) => Promise<void>): Promise<vo
 }
 
 /** A volume file, served anew each time. */
-async function withVolumeFile(work: (mounting: Mounting) => Promise<void>): Promise<void> {
+async function withVolumeFile(driver: DriverName, work: (mounting: Mounting) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
     const [file, mountpoint] = [join(folder, 'volume.sqlite'), join(folder, 'mount')]
     createVolumeFile(file)
     mkdirSync(mountpoint)
     await work({
       async mounted({ readOnly }, use) {
-        const mount = await mountFile(file, mountpoint, { readOnly })
+        const mount = await mountFile(file, mountpoint, { readOnly, driver })
         try {
           await withPlace(mountpoint, use)
         } finally {
