@@ -22,6 +22,8 @@ export const problemWords = {
   body_too_large: { status: 413, meaning: 'the body is larger than 1 MiB' },
   unsupported_media_type: { status: 415, meaning: 'the body is not application/json' },
   range_not_satisfiable: { status: 416, meaning: 'the range begins past the end of the export' },
+  invalid_volume_file: { status: 422, meaning: 'the file sent is no volume, or not a sound one; detail and findings say where' },
+  newer_volume_file: { status: 422, meaning: 'the volume file sent has a newer format than this litevol knows' },
   internal: { status: 500, meaning: 'a fault of litevol itself; the log has more' },
   store_damaged: { status: 500, meaning: 'the store of volume records is damaged' },
   volume_missing: { status: 500, meaning: 'the volume has a record, but its file is not there' },

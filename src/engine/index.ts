@@ -3,6 +3,7 @@ export { createVolumeFile, readVolumeState, settleVolumeFile, type VolumeFileOpt
 export { Volume, type AttributePatch, type Room } from './volume.ts'
 export { Maintenance, type CheckpointResult, type Snapshot } from './maintenance.ts'
 export { Owner, servingTitle } from './owner.ts'
+export { findHeaderFault, headerBytes, type HeaderFault } from './header.ts'
 export { checkVolume, type CheckOptions, type CheckProgress, type Finding } from './check.ts'
 export { blockSize, applicationId, schemaVersion, pageSize } from './schema.ts'
 export { maximumFileSize } from './content.ts'

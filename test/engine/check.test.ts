@@ -128,7 +128,7 @@ for (const [sql, place] of foreign) {
     withFile((file) => {
       const findings = checkVolume(damage(file, sql), { deep: true })
       assert.ok(
-        findings.some((finding) => finding.place === place),
+        findings.some((finding) => finding.place.includes(place)),
         JSON.stringify(findings),
       )
     }))
