@@ -8,12 +8,13 @@ import Database from 'better-sqlite3'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { rules, type Rule } from './check-rules.ts'
 import { chunkAddress, decodeChunk } from './codec.ts'
-import type { Connection } from './connection.ts'
+import { translating, type Connection } from './connection.ts'
 import { inspect } from './inspection.ts'
 import { Places, describeRow } from './places.ts'
 import { bytes, integer, type Row } from './rows.ts'
 import { compareSchema } from './schema-objects.ts'
 import { blockSize } from './schema.ts'
+import { findWalFault } from './wal.ts'
 
 /** One broken rule, and one place that breaks it. */
 export interface Finding {
@@ -42,6 +43,7 @@ const placesPerRule = 20
 /** Progress is told once for so many bytes of chunks. */
 const progressStep = 64 << 20
 
+const walRule = 'the WAL is whole up to its last commit'
 const structureRule = 'the SQLite file is intact'
 const schemaRule = 'the schema is that of the format version'
 const chunkRule = 'a chunk has the content that its address names'
@@ -51,7 +53,7 @@ const chunkRule = 'a chunk has the content that its address names'
  * Returns what is wrong, empty when nothing is. Throws ENOENT, EINVAL, EROFS; EIO when it is no SQLite file, no volume, or newer than this code.
  */
 export function checkVolume(file: string, { deep = false, isLive = false, onProgress }: CheckOptions = {}): Finding[] {
-  return surviving(structureRule, () =>
+  const rest = surviving(structureRule, () =>
     inspect(file, { isLive }, (connection) => {
       const schema = checkSchema(connection)
       if (schema.length > 0) return schema // first: an integrity check runs expressions of the schema, and the rules are about our tables
@@ -64,6 +66,15 @@ export function checkVolume(file: string, { deep = false, isLive = false, onProg
       return [...structure, ...broken, ...damaged]
     }),
   )
+  return isLive ? rest : [...checkWal(file), ...rest]
+}
+
+/** What SQLite would drop without a word. */
+function checkWal(file: string): Finding[] {
+  return surviving(walRule, () => {
+    const fault = translating(file, () => findWalFault(file))
+    return fault === undefined || fault.isOld ? [] : [{ rule: walRule, place: fault.place }]
+  })
 }
 
 function checkStructure(connection: Connection): Finding[] {

@@ -9,7 +9,7 @@ import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
-import { openConnection, translating, type Connection } from './connection.ts'
+import { assertOpenable, openConnection, translating, type Connection } from './connection.ts'
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Extents, type SeekTarget } from './extents.ts'
@@ -20,6 +20,7 @@ import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State } from './state.ts'
 import { Transactions } from './transactions.ts'
+import { findWalFault } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
 
 /** The attributes that a caller may set; an absent one stays. */
@@ -97,9 +98,11 @@ export class Volume {
    * Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO.
    */
   static open(file: string, options: OpenOptions = {}): Volume {
+    const isCut = assertWal(file)
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
+        if (isCut) connection.pragma('wal_checkpoint(TRUNCATE)') // or what was dropped would look like a loss once more
         const version = Number(connection.pragma('user_version', { simple: true }))
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
         return new Volume(file, connection, options)
@@ -362,6 +365,17 @@ export class Volume {
     closeSync(directory)
     return openSync(file, 'r+')
   }
+}
+
+/** Throws EIO when SQLite would drop committed changes; after a power cut that is how it must be, and this returns true. */
+function assertWal(file: string): boolean {
+  assertOpenable(file)
+  const fault = translating(file, () => findWalFault(file))
+  if (fault === undefined || fault.isOld) return fault !== undefined
+  throw new ErrnoError('EIO', `volume file ${file}: committed changes in its WAL are damaged: ${fault.place}`, {
+    hint: 'nothing has been changed; without its -wal the file is the volume at its last checkpoint: keep copies of both before you remove it',
+    problem: 'wal_damaged',
+  })
 }
 
 function readRoot(connection: Connection): Ino {
