@@ -5,10 +5,12 @@
  * Leaves: mending to nobody: damage is reported. Opening to inspection.ts, the rules to check-rules.ts.
  */
 import Database from 'better-sqlite3'
+import { existsSync, statSync } from 'node:fs'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { rules, type Rule } from './check-rules.ts'
 import { chunkAddress, decodeChunk } from './codec.ts'
 import { translating, type Connection } from './connection.ts'
+import { findHeaderFault, readHeader, sizeByHeader } from './header.ts'
 import { inspect } from './inspection.ts'
 import { Places, describeRow } from './places.ts'
 import { bytes, integer, type Row } from './rows.ts'
@@ -43,6 +45,7 @@ const placesPerRule = 20
 /** Progress is told once for so many bytes of chunks. */
 const progressStep = 64 << 20
 
+const lengthRule = 'the file has all its pages'
 const walRule = 'the WAL is whole up to its last commit'
 const structureRule = 'the SQLite file is intact'
 const schemaRule = 'the schema is that of the format version'
@@ -53,6 +56,8 @@ const chunkRule = 'a chunk has the content that its address names'
  * Returns what is wrong, empty when nothing is. Throws ENOENT, EINVAL, EROFS; EIO when it is no SQLite file, no volume, or newer than this code.
  */
 export function checkVolume(file: string, { deep = false, isLive = false, onProgress }: CheckOptions = {}): Finding[] {
+  const length = isLive ? [] : checkLength(file)
+  if (length.length > 0) return length
   const rest = surviving(structureRule, () =>
     inspect(file, { isLive }, (connection) => {
       const schema = checkSchema(connection)
@@ -89,13 +94,24 @@ function checkSchema(connection: Connection): Finding[] {
   return surviving(schemaRule, () => compareSchema(connection, version).map((place) => ({ rule: schemaRule, place })))
 }
 
+/** A file that a copy cut off: what else would be found is noise. */
+function checkLength(file: string): Finding[] {
+  if (!existsSync(file) || ['-wal', '-journal'].some((suffix) => existsSync(file + suffix))) return []
+  const header = readHeader(file)
+  if (findHeaderFault(header) !== undefined) return [] // inspection.ts refuses it by name
+  const [size, expected] = [statSync(file).size, sizeByHeader(header)]
+  if (size >= expected) return []
+  return [{ rule: lengthRule, place: `byte ${String(size)}, where the file ends: by its header it has ${String(expected)}` }]
+}
+
 /** What cannot be read is a finding too, and the next step is tried. */
 function surviving(rule: string, step: () => Finding[]): Finding[] {
   try {
     return step()
   } catch (error) {
-    if (!isDamage(error) && !(error instanceof ErrnoError && isDamage(error.cause))) throw error
-    return [{ rule, place: `what cannot be read (${messageOf(error)})` }]
+    const fault = error instanceof ErrnoError && error.cause !== undefined ? error.cause : error // without the path, which the caller knows
+    if (!isDamage(fault)) throw error
+    return [{ rule, place: `what cannot be read: ${messageOf(fault)}` }]
   }
 }
 

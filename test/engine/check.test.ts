@@ -164,7 +164,10 @@ test('pages of garbage are findings, not an end of the check', () =>
       assert.notDeepEqual(checkVolume(`${file}.damaged`, { deep: true }), [], `page ${String(page + 1)}`)
     }
     writeFileSync(`${file}.damaged`, bytes.subarray(0, bytes.length - 8192 * 3))
-    assert.notDeepEqual(checkVolume(`${file}.damaged`), [])
+    const rule = 'the file has all its pages'
+    const [size, short] = [bytes.length, bytes.length - 8192 * 3]
+    const place = `byte ${String(short)}, where the file ends: by its header it has ${String(size)}`
+    assert.deepEqual(checkVolume(`${file}.damaged`), [{ rule, place }])
   }))
 
 test('a check changes nothing, and no file is left beside the volume', () =>
