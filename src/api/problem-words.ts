@@ -27,7 +27,7 @@ export const problemWords = {
   internal: { status: 500, meaning: 'a fault of litevol itself; the log has more' },
   store_damaged: { status: 500, meaning: 'the store of volume records is damaged' },
   volume_missing: { status: 500, meaning: 'the volume has a record, but its file is not there' },
-  wal_damaged: { status: 500, meaning: 'committed changes in the WAL of the volume are damaged' },
+  wal_damaged: { status: 500, meaning: 'changes in the WAL of the volume are damaged' },
   not_a_volume: { status: 500, meaning: 'the file of the volume is an SQLite file, but no litevol volume' },
   newer_format: { status: 500, meaning: 'the file of the volume has a newer format than this litevol knows' },
   driver_unavailable: { status: 501, meaning: 'the FUSE driver that was asked for cannot be loaded on this machine' },

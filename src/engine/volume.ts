@@ -20,7 +20,7 @@ import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State } from './state.ts'
 import { Transactions } from './transactions.ts'
-import { findWalFault } from './wal.ts'
+import { findWalDamage } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
 
 /** The attributes that a caller may set; an absent one stays. */
@@ -98,11 +98,10 @@ export class Volume {
    * Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO.
    */
   static open(file: string, options: OpenOptions = {}): Volume {
-    const isCut = assertWal(file)
+    assertWal(file)
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
-        if (isCut) connection.pragma('wal_checkpoint(TRUNCATE)') // or what was dropped would look like a loss once more
         const version = Number(connection.pragma('user_version', { simple: true }))
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
         return new Volume(file, connection, options)
@@ -367,15 +366,13 @@ export class Volume {
   }
 }
 
-/** Throws EIO when SQLite would drop committed changes; after a power cut that is how it must be, and this returns true. */
-function assertWal(file: string): boolean {
+/** Throws EIO when SQLite would drop committed changes because of damage. */
+function assertWal(file: string): void {
   assertOpenable(file)
-  const fault = translating(file, () => findWalFault(file))
-  if (fault === undefined || fault.isOld) return fault !== undefined
-  throw new ErrnoError('EIO', `volume file ${file}: committed changes in its WAL are damaged: ${fault.place}`, {
-    hint: 'nothing has been changed; without its -wal the file is the volume at its last checkpoint: keep copies of both before you remove it',
-    problem: 'wal_damaged',
-  })
+  const place = translating(file, () => findWalDamage(file))
+  if (place === undefined) return
+  const hint = 'nothing was changed; without its -wal the file is the volume at its last checkpoint: copy both before you remove it'
+  throw new ErrnoError('EIO', `volume file ${file}: changes in its WAL are damaged: ${place}`, { hint, problem: 'wal_damaged' })
 }
 
 function readRoot(connection: Connection): Ino {
