@@ -8,7 +8,8 @@ import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import type { ExportView, ExportWish } from './exports.ts'
 import type { ManagerOptions } from './options.ts'
-import type { PersistentMount, VolumeRecord, VolumeStore } from './store.ts'
+import type { PersistentMount, VolumeRecord } from './record.ts'
+import type { VolumeStore } from './store.ts'
 import { Volume, type MountStatus } from './volume.ts'
 import { VolumeFiles } from './volume-files.ts'
 
@@ -83,7 +84,7 @@ export class VolumeManager {
   /** Makes a volume; it is on the disk when this returns. Throws EEXIST `name_taken`, EINVAL, ENOSPC. */
   create(name: string, options: VolumeFileOptions, who: string): VolumeSummary {
     if (!new RegExp(namePattern).test(name)) throw new ErrnoError('EINVAL', `name: must match ${namePattern}`)
-    if (this.#store.list().some((record) => record.name === name)) throw nameTaken(name)
+    if (this.#store.findByName(name) !== undefined) throw nameTaken(name)
     const id = uuidText(uuidv7())
     const record = { id, name, file: VolumeFiles.nameOf(id), createdAt: new Date().toISOString(), encrypted: false, persist: null }
     const insert = (): void => {
