@@ -43,6 +43,15 @@ test('a transaction is one line: its changes of several volumes are there togeth
     assert.equal(store.findByName('volume-1')?.id, record(2).id)
   }))
 
+test('a field that may be absent comes and goes', () =>
+  withFolder((folder) => {
+    using(folder, (store) => { insert(store, 1) }) // prettier-ignore
+    for (const persist of [{ readOnly: true }, { readOnly: true, driver: 'fuse-native' as const }, { readOnly: true }, null]) {
+      using(folder, (store) => { store.transact(action, (draft) => { draft.update(record(1).id, { persist }) }) }) // prettier-ignore
+      using(folder, (store) => { assert.deepEqual(store.find(record(1).id)?.persist, persist) }) // prettier-ignore
+    }
+  }))
+
 test('a transaction that throws changes nothing, in memory or on the disk', () =>
   withStore((store, _, file) => {
     insert(store, 1)
