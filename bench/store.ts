@@ -107,7 +107,14 @@ async function measure(root: string): Promise<Round> {
   mkdirSync(mountRoot, { recursive: true })
   const begin = performance.now()
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', main, 'serve'], {
-    env: { ...process.env, LITEVOL_DATA_ROOT: root, LITEVOL_MOUNT_ROOT: mountRoot, LITEVOL_SOCKET: socket, LITEVOL_LOG_LEVEL: 'error' },
+    env: {
+      ...process.env,
+      LITEVOL_DATA_ROOT: root,
+      LITEVOL_MOUNT_ROOT: mountRoot,
+      LITEVOL_RUN_DIR: join(work, 'run'),
+      LITEVOL_SOCKET: socket,
+      LITEVOL_LOG_LEVEL: 'error',
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const exit = once(child, 'exit')
