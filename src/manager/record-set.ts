@@ -3,7 +3,7 @@
  * Keeps: every record has its kind; no two have the same id, name or file.
  * Leaves: the disk to journal-store.ts.
  */
-import type { KeyedRecord, Kind } from './record.ts'
+import { keyedRecords, type KeyedRecord, type Kind } from './record.ts'
 
 /** What a change leaves of the records it touches, by id; undefined: removed. */
 export type RecordChanges<R> = ReadonlyMap<string, R | undefined>
@@ -38,6 +38,18 @@ export class RecordSet<R extends KeyedRecord> {
     return id === undefined ? undefined : this.#records.get(id)
   }
 
+  /** Takes a record into a set that is being read; says why when it may not be. A start spends its time here. */
+  add(record: unknown): { readonly fault: string } | undefined {
+    if (!this.#kind.has(record)) return { fault: `${keyedRecords.has(record) ? `volume ${record.id}: ` : ''}${this.#kind.fault(record)}` }
+    if (this.#records.has(record.id)) return { fault: `volume ${record.id}: appears twice` }
+    for (const key of uniqueKeys) {
+      if (this.#holders[key].has(record[key])) return twinFault(record, key)
+    }
+    for (const key of uniqueKeys) this.#holders[key].set(record[key], record.id)
+    this.#records.set(record.id, record)
+    return undefined
+  }
+
   /** Says why the records may not become so, or returns the changes with their types. */
   check(changes: RecordChanges<unknown>): { readonly fault: string } | { readonly changes: RecordChanges<R> } {
     const checked = new Map<string, R | undefined>()
@@ -48,7 +60,7 @@ export class RecordSet<R extends KeyedRecord> {
     }
     for (const key of uniqueKeys) {
       const twin = this.#findTwin(key, checked)
-      if (twin !== undefined) return { fault: `volume ${twin.id}: another volume has the ${key} ${twin[key]}` }
+      if (twin !== undefined) return twinFault(twin, key)
     }
     return { changes: checked }
   }
@@ -80,4 +92,8 @@ export class RecordSet<R extends KeyedRecord> {
     }
     return undefined
   }
+}
+
+function twinFault(record: KeyedRecord, key: (typeof uniqueKeys)[number]): { readonly fault: string } {
+  return { fault: `volume ${record.id}: another volume has the ${key} ${record[key]}` }
 }

@@ -60,11 +60,8 @@ function replayOnto<R extends KeyedRecord>(set: RecordSet<R>, file: string, jour
 }
 
 function add<R extends KeyedRecord>(set: RecordSet<R>, record: unknown, refuse: (fault: string) => Error): void {
-  if (!keyedRecords.has(record)) throw refuse(keyedRecords.fault(record))
-  if (set.find(record.id) !== undefined) throw refuse(`volume ${record.id}: appears twice`)
-  const result = set.check(new Map([[record.id, record]]))
-  if ('fault' in result) throw refuse(result.fault)
-  set.apply(result.changes)
+  const result = set.add(record)
+  if (result !== undefined) throw refuse(result.fault)
 }
 
 function applyChange<R extends KeyedRecord>(
