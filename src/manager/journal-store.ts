@@ -28,8 +28,8 @@ export interface JournalStoreOptions {
   readonly migrations?: readonly Migration[]
 }
 
-/** Replaying a change costs about twice what reading a record costs (docs/performance.md): with so many a start takes at most three
- *  times as long as with none, and over time a change pays for writing one record anew. */
+/** Reading a record costs 7 µs of CPU, replaying a change 17 µs (Node 24, docs/performance.md): as many changes as records make 0.24 s for
+ *  10,000 volumes, where 0.07 s would be the least, 1000 changes 17 ms; and over time a change pays for writing one record anew. */
 const leastCompactAfter = 1000
 
 /** A store's content and where its file stands. */
