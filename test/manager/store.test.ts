@@ -38,6 +38,21 @@ test('what a transaction did is there for the next process', () =>
     assert.deepEqual(readdirSync(folder).sort(), ['manager.lock', storeFileName])
   }))
 
+test('a record from before there were two drivers is read, one with an unknown driver is refused', () =>
+  withFolder((folder) => {
+    const write = (persist: unknown): void => {
+      writeFileSync(join(folder, storeFileName), JSON.stringify({ format: 1, volumes: [{ ...record(1), persist }] }))
+    }
+    for (const persist of [{ readOnly: true }, { readOnly: false, driver: 'fuse-native' }]) {
+      write(persist)
+      const store = JsonStore.open(folder)
+      assert.deepEqual(store.list()[0]?.persist, persist)
+      store.close()
+    }
+    write({ readOnly: true, driver: 'other' })
+    assertErrno('EIO', () => JsonStore.open(folder))
+  }))
+
 test('a transaction that throws changes nothing, in memory or on the disk', () =>
   withStore((store, folder) => {
     store.transact(action, (draft) => { draft.insert(record(1)) }) // prettier-ignore
