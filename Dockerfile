@@ -21,7 +21,7 @@ RUN cd node_modules/better-sqlite3 && rm -rf deps src binding.gyp \
 COPY bin ./bin
 COPY LICENSE ./
 COPY --from=build /src/dist ./dist
-RUN rm package-lock.json && chmod -R u+rwX,go+rX,go-w . && chmod 755 bin/litevol
+RUN rm package-lock.json && chmod -R u+rwX,go+rX,go-w . && chmod 755 bin/litevol bin/mount.fuse.litevol
 
 FROM node:24-bookworm-slim
 LABEL org.opencontainers.image.title="litevol" \
@@ -35,7 +35,9 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /var/lib/litevol
 COPY --from=packages /app /app
-RUN ln -s /app/bin/litevol /usr/local/bin/litevol
+# The link in /sbin is what mount(8) finds for the type fuse.litevol, fstab included.
+RUN ln -s /app/bin/litevol /usr/local/bin/litevol \
+ && ln -s /app/bin/mount.fuse.litevol /sbin/mount.fuse.litevol
 # Mounts appear under /mnt; the host's folder bound there with rshared shows them to the host and so to other containers.
 ENV NODE_ENV=production \
     LITEVOL_HOST=0.0.0.0 \

@@ -13,11 +13,13 @@ import { isLocal, readToken, type Config } from './config.ts'
 import { JsonStore, VolumeManager, runPreflight, unshareMountRoot, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
 
 export { formatChecks } from './manager/index.ts'
-export type { ProcessMessage, StartOptions } from './manager/index.ts'
+export { Keeper, type StartWish } from './manager/index.ts'
 
 export interface Server {
   /** Where it listens: `http://127.0.0.1:8080` or `unix:/run/litevol.sock`. */
   readonly address: string
+  /** Replaces the FUSE processes of all mounts, one after the other; consumers see a pause. Never rejects. */
+  restartMounts(): Promise<void>
   /** Ends everything; a second call waits for the first. */
   close(): Promise<void>
 }
@@ -72,7 +74,7 @@ async function serve(config: Config, store: JsonStore, preflight: Preflight, tok
     app = await buildApp({ manager, checks: preflight.checks, token, log })
     const address = await listen(app, config)
     let closing: Promise<void> | undefined
-    return { address, close: () => (closing ??= end()) }
+    return { address, restartMounts: () => manager.restartAll(), close: () => (closing ??= end()) }
   } catch (error) {
     await end()
     throw error
@@ -100,12 +102,14 @@ function unshare(config: Config, { sharing }: Preflight, log: Logger): void {
 }
 
 function optionsOf(config: Config): ManagerOptions {
-  const { dataRoot, mountRoot, hostMountRoot, driver, logLevel, exportWalLimit } = config
+  const { dataRoot, runRoot, mountRoot, hostMountRoot, driver, logLevel, exportWalLimit } = config
   return {
     dataRoot,
+    runRoot,
     mountRoot,
     hostMountRoot,
     driver,
+    hasStandby: config.standby === 'on',
     logLevel,
     exportWalLimit,
     exportLeaseMs: config.exportLeaseSeconds * 1000,

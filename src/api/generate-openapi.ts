@@ -27,6 +27,8 @@ async function generate(): Promise<string> {
   const times = { exportLeaseMs: 0, mountTimeoutMs: 0, unmountTimeoutMs: 0, stopTimeoutMs: 0 }
   const options = {
     dataRoot: folder,
+    runRoot: folder,
+    hasStandby: false,
     mountRoot: folder,
     hostMountRoot: folder,
     driver: 'direct' as const,

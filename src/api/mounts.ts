@@ -37,6 +37,17 @@ export const mounts: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = 
     return reply.code(204).send(null)
   })
 
+  const restart = {
+    operationId: 'restartMount',
+    summary: 'Replace the FUSE process of a volume by one with the code as it lies now; its consumers see a pause',
+    params: VolumeParams,
+    response: { 204: Type.Null({ description: 'The new process serves' }), 404: problem('not_found, not_mounted'), 501: problem('not_supported'), 503: problem('timeout') },
+  } // prettier-ignore
+  app.post(`${path}/restart`, { schema: restart }, async (request, reply) => {
+    await manager.restart(request.params.id)
+    return reply.code(204).send(null)
+  })
+
   const status = {
     operationId: 'getMount',
     summary: 'Show how a volume is mounted',
@@ -45,9 +56,10 @@ export const mounts: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = 
   }
   app.get(path, { schema: status }, async (request) => {
     const { id } = request.params
-    const { state, mountpoint, hostPath, readOnly, driver, pid, handles, reason } = await manager.status(id)
+    const { state, mountpoint, hostPath, readOnly, driver, pid, restarts, handles, reason } = await manager.status(id)
     const mounted = state === 'mounted'
-    return { id, mounted, state, mountpoint, host_path: hostPath, ready: mounted, read_only: readOnly, driver, pid, handles, reason }
+    const process_ = { driver, pid, restarts, handles, reason }
+    return { id, mounted, state, mountpoint, host_path: hostPath, ready: mounted, read_only: readOnly, ...process_ }
   })
   done()
 }

@@ -44,7 +44,7 @@ export const CreateBody = Type.Object(
 
 export const MountBody = Type.Object(
   {
-    read_only: Type.Optional(Type.Boolean({ description: 'Refuse every change; default false' })),
+    read_only: Type.Optional(Type.Boolean({ description: 'Refuse every change with EROFS until root remounts it rw; default false' })),
     persist: Type.Optional(
       Type.Boolean({ description: 'Mount it again whenever the manager starts, until it is unmounted by a call; default: as before' }),
     ),
@@ -80,9 +80,12 @@ export const MountStatusReply = Type.Object({
   mountpoint: Mountpoint,
   host_path: HostPath,
   ready: Type.Boolean({ description: 'The mountpoint serves' }),
-  read_only: Type.Union([Type.Boolean(), Type.Null()]),
+  read_only: Type.Union([Type.Boolean(), Type.Null()], {
+    description: 'Refuses changes, as the mount table has it now; null: not mounted',
+  }),
   driver: Type.Union([Type.Enum([...driverNames]), Type.Null()], { description: 'FUSE driver' }),
   pid: Type.Union([Type.Integer(), Type.Null()], { description: 'The FUSE process' }),
+  restarts: Type.Union([Type.Integer(), Type.Null()], { description: 'How often the FUSE process was replaced since the mount' }),
   handles: Type.Union([Type.Integer(), Type.Null()], { description: 'Open handles; null when not mounted or not known just now' }),
   reason: Type.Union([Type.String(), Type.Null()], { description: 'Why it failed' }),
 })

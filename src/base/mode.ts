@@ -5,9 +5,13 @@
 
 /** File type bits of st_mode, inode(7). */
 export const S_IFMT = 0o170000
+export const S_IFSOCK = 0o140000
 export const S_IFLNK = 0o120000
 export const S_IFREG = 0o100000
+export const S_IFBLK = 0o060000
 export const S_IFDIR = 0o040000
+export const S_IFCHR = 0o020000
+export const S_IFIFO = 0o010000
 export const S_ISUID = 0o4000
 export const S_ISGID = 0o2000
 export const S_IXGRP = 0o010
@@ -25,7 +29,8 @@ export const RENAME_EXCHANGE = 2
 /** The longest name, in bytes: NAME_MAX of limits.h. */
 export const NAME_MAX = 255
 
-/** Whether a mode is a directory's, a regular file's, a symlink's. */
+/** Whether a mode is a directory's, a regular file's, a symlink's, a device's. */
 export const isDirectory = (mode: number): boolean => (mode & S_IFMT) === S_IFDIR
 export const isRegular = (mode: number): boolean => (mode & S_IFMT) === S_IFREG
 export const isSymlink = (mode: number): boolean => (mode & S_IFMT) === S_IFLNK
+export const isDevice = (mode: number): boolean => (mode & S_IFMT) === S_IFCHR || (mode & S_IFMT) === S_IFBLK

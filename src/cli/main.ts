@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { ConfigError, settingNames, settings, type Config, type SettingName } from '../config.ts'
 import { exitCodes } from './exit-codes.ts'
+import { parseMountOptions, type MountOptions } from './mount-options.ts'
 
 const program = new Command('litevol')
   .description('A volume manager for containers: every volume is a complete filesystem in one SQLite file.')
@@ -19,28 +20,46 @@ addServe(program)
 
 program
   .command('mount')
-  .description('mount one volume file and serve it until it is unmounted or gets SIGTERM')
+  .description('mount one volume file and serve it until it is unmounted; in the foreground also until SIGTERM or Ctrl-C')
   .argument('<file>', 'volume file')
   .argument('<mountpoint>', 'existing directory')
   .option('--create', 'make the volume file first')
-  .option('--read-only', 'refuse every change')
+  .option('--read-only', 'refuse every change; the same as -o ro')
+  .option('--background', 'return as soon as it serves; log lines go to syslog, or to the file of -o log=FILE')
+  .option(
+    '-o, --options <words>',
+    "words of mount(8), and litevol's own: create, log=FILE, driver=NAME",
+    (word, words: string[]) => [...words, word],
+    [],
+  )
+  .option('--sloppy', 'pass over unknown words of -o')
   .addOption(new Option('--driver <driver>', 'FUSE driver: direct or fuse-native').env(settings.driver.env).default('direct'))
   .addOption(new Option('--log-level <level>', settings.logLevel.meaning).env(settings.logLevel.env).default('warn'))
-  .action(async (file: string, mountpoint: string, { create = false, readOnly = false, driver, logLevel }: MountFlags) => {
+  .action(async (file: string, mountpoint: string, flags: MountFlags) => {
+    const options = readMountOptions(flags)
     const { mountFile } = await import('./mount.ts')
     process.exitCode = await mountFile(file, mountpoint, {
-      create,
-      readOnly,
-      driver: parse('driver', driver),
-      logLevel: parse('logLevel', logLevel),
+      ...options,
+      isBackground: flags.background ?? false,
+      driver: options.driver ?? parse('driver', flags.driver),
+      logLevel: parse('logLevel', flags.logLevel),
     })
   })
 
 interface MountFlags {
   readonly create?: boolean
   readonly readOnly?: boolean
+  readonly background?: boolean
+  readonly options: readonly string[]
+  readonly sloppy?: boolean
   readonly driver: string
   readonly logLevel: string
+}
+
+/** The flags and the words of -o together. */
+function readMountOptions({ create = false, readOnly = false, options, sloppy = false }: MountFlags): MountOptions {
+  const words = [...options, ...(create ? ['create'] : []), ...(readOnly ? ['ro'] : [])]
+  return parseMountOptions(words.join(','), sloppy)
 }
 
 try {

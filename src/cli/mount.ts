@@ -1,73 +1,88 @@
 /**
- * `litevol mount FILE MOUNTPOINT`: one volume file served in the foreground, without a manager.
- * Keeps: the FUSE process is a child that lives as long as this command, and the command as long as it: if this one dies it unmounts.
- * Leaves: serving to src/mount/main.ts, which is started by its path.
+ * `litevol mount FILE MOUNTPOINT`: one volume file served without a manager, in the foreground or in the background.
+ * Keeps: in the foreground the FUSE process lives as long as this command, and the command as long as it: if this one dies it
+ *   unmounts. In the background this command ends when the mount serves, and the FUSE process when it is unmounted.
+ * Leaves: starting and replacing FUSE processes to the keeper; the words of -o to mount-options.ts.
  */
-import { fork } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { existsSync, realpathSync, statSync } from 'node:fs'
-import { extname, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, resolve } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type DriverName, type LogLevel } from '../base/index.ts'
 import { createVolumeFile } from '../engine/index.ts'
-import type { ProcessMessage, StartOptions } from '../main.ts'
+import { settings } from '../config.ts'
+import { Keeper, type StartWish } from '../main.ts'
 import { exitCodes } from './exit-codes.ts'
+import { openLogFile, openSyslog, type LogOutput } from './log-output.ts'
+import type { MountOptions } from './mount-options.ts'
+import { remount } from './remount.ts'
 
-export interface MountFlags {
-  readonly create: boolean
-  readonly readOnly: boolean
+export interface MountFlags extends Omit<MountOptions, 'driver'> {
+  readonly isBackground: boolean
   readonly driver: DriverName
   readonly logLevel: LogLevel
 }
 
-const program = fileURLToPath(new URL(`../mount/main${extname(import.meta.url)}`, import.meta.url))
+/**
+ * How long to wait for another owner of the file that is finishing, in ms: umount(8) returns before the checkpoint of what was
+ * written last. Less than the 90 s that systemd gives to a line of fstab.
+ */
+const ownerTimeoutMs = 60_000
 
-/** The compiler holds it to the one of mount/messages.ts. */
-const protocol: StartOptions['protocol'] = 2
-
-/** How long to wait for another owner of the file that is finishing, in ms. */
-const ownerTimeoutMs = 5000
-
-/** Mounts and serves; resolves with the exit code when the mount is gone. Throws ENOENT, ENOTDIR, EEXIST, EINVAL. */
-export async function mountFile(file: string, mountpoint: string, { create, readOnly, driver, logLevel }: MountFlags): Promise<number> {
-  if (create && readOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
-  const options: StartOptions = {
-    protocol,
+/** Mounts and serves; resolves with the exit code when the mount is gone, in the background when it serves. Throws ENOENT, ENOTDIR, EEXIST, EINVAL. */
+export async function mountFile(file: string, mountpoint: string, flags: MountFlags): Promise<number> {
+  if (flags.isRemount) {
+    remount(file, mountpoint, flags)
+    return exitCodes.ok
+  }
+  const { create, isReadOnly, isBackground, log, kernel, driver, logLevel } = flags
+  if (create && isReadOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
+  const wish: StartWish = {
     file: existsSync(file) ? realpathSync(file) : resolve(file),
-    source: file,
+    source: isBackground ? resolve(file) : file,
     mountpoint: findDirectory(mountpoint),
-    readOnly,
+    readOnly: isReadOnly,
+    mountOptions: kernel,
     driver,
+    runFolder: join(runRoot(), `mount-${String(process.pid)}-${String(randomInt(2 ** 32))}`),
+    hasLeash: !isBackground,
     logLevel,
     holdSnapshot: false,
     snapshotWalLimit: 0,
     mounts: 1,
     ownerTimeoutMs,
   }
-  if (create) createVolumeFile(options.file)
-  return serve(options, mountpoint)
+  const logFile = log === undefined ? undefined : openLogFile(log)
+  if (create) createVolumeFile(wish.file)
+  return serve(wish, mountpoint, logFile)
 }
 
-function serve(options: StartOptions, mountpoint: string): Promise<number> {
-  const { promise, resolve: end, reject } = Promise.withResolvers<number>()
-  const child = fork(program, [JSON.stringify(options)], {
-    execArgv: ['--disable-warning=ExperimentalWarning'],
-    env: { ...process.env, MALLOC_ARENA_MAX: '2' }, // one malloc arena per core would keep 20 MB more
-    stdio: ['ignore', 2, 2, 'ipc'],
-  })
-  let failure: string | undefined
-  child.on('message', (message: ProcessMessage) => {
-    if (message.type === 'ready') process.stderr.write(`mounted ${options.source} on ${mountpoint}\n`)
-    if (message.type === 'failed') failure = message.error.message + (message.error.hint === undefined ? '' : ` (${message.error.hint})`)
-  })
-  // A terminal's Ctrl-C reaches both: the child takes the first signal, this one waits for it.
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal))
-  child.once('error', reject)
-  child.once('exit', (code, signal) => {
-    if (failure !== undefined) process.stderr.write(`litevol: ${failure}\n`)
-    if (signal !== null) process.stderr.write(`litevol: the FUSE process was killed by ${signal}\n`)
-    end(code ?? exitCodes.failed)
-  })
-  return promise
+/** Where mounts have their run folders: the manager's setting counts here too. */
+function runRoot(): string {
+  const { env, default: usual } = settings.runRoot
+  return process.env[env] ?? usual
+}
+
+/** Without a `log`: this command's standard error, or in the background syslog. */
+async function serve(wish: StartWish, mountpoint: string, log: number | undefined): Promise<number> {
+  const isBackground = !wish.hasLeash
+  const output: LogOutput = log ?? (isBackground ? openSyslog() : 2)
+  const keeper = Keeper.start(wish, wish.driver === 'direct' ? 'cold' : 'once', output)
+  if (typeof output === 'object') output.destroy()
+  // A terminal's Ctrl-C reaches this process alone, which then unmounts in order.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => keeper.signal('SIGTERM'))
+  process.on('SIGHUP', () => keeper.signal('SIGHUP'))
+  await keeper.started()
+  if (isBackground) {
+    if (output === 'ignore') process.stderr.write('litevol: no syslog here, so what goes wrong later is not logged: say -o log=FILE\n')
+    keeper.unref()
+    return exitCodes.ok
+  }
+  process.stderr.write(`mounted ${wish.source} on ${mountpoint}\n`)
+  const { code, signal } = await keeper.exited
+  if (signal !== undefined) process.stderr.write(`litevol: the FUSE processes were killed by ${signal}\n`)
+  if (code !== exitCodes.ok) spawnSync('umount', ['-l', '-c', '--', wish.mountpoint], { stdio: 'ignore' }) // nobody serves it
+  return code ?? exitCodes.failed
 }
 
 function findDirectory(mountpoint: string): string {

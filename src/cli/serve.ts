@@ -1,5 +1,5 @@
 /**
- * `litevol serve`: runs the service until SIGTERM, SIGINT or SIGHUP.
+ * `litevol serve`: runs the service until SIGTERM or SIGINT; SIGHUP replaces its FUSE processes by the code as it lies now.
  * Keeps: one line on standard output says where it listens; a stop ends with exit 0, a second signal changes nothing.
  * Leaves: the service to main.ts.
  */
@@ -13,10 +13,14 @@ export async function serveUntilSignal(flags: Readonly<Partial<Record<SettingNam
   const config = readConfig(process.env, flags)
   const log = makeLogger('litevol', config.logLevel)
   const signalled = Promise.withResolvers<NodeJS.Signals>()
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, signalled.resolve)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, signalled.resolve)
   const server = await startServer(config, log, (checks) => {
     if (process.stderr.isTTY) process.stderr.write(formatChecks(checks))
     else for (const check of checks) log[levels[check.verdict]]({ check }, `preflight: ${check.name}: ${check.reason}`)
+  })
+  process.on('SIGHUP', () => {
+    log.info('replacing the FUSE processes')
+    void server.restartMounts()
   })
   process.stdout.write(`litevol: listening on ${server.address}\n`)
   await stop(server, await signalled.promise, log)

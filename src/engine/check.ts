@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs'
 import { ErrnoError } from '../base/index.ts'
 import { translating, type Connection } from './connection.ts'
 import { chunkAddress, decodeChunk } from './codec.ts'
+import { maximumFileSize } from './content.ts'
 import { bytes, integer, type Row } from './rows.ts'
 import { blockSize } from './schema.ts'
 
@@ -18,6 +19,11 @@ export interface Finding {
 }
 
 const isDir = 'mode & 61440 = 16384' // S_IFMT, S_IFDIR
+const types = '4096, 8192, 16384, 24576, 32768, 40960, 49152' // S_IFIFO, S_IFCHR, S_IFDIR, S_IFBLK, S_IFREG, S_IFLNK, S_IFSOCK
+
+/** The directories that a walk from the roots finds: a cycle has entries and link counts like any other, but nobody comes there. */
+const reached =
+  'WITH RECURSIVE reached (ino) AS (SELECT root FROM volumes UNION SELECT d.ino FROM reached r JOIN dentries d ON d.parent = r.ino WHERE d.type = 4)'
 
 /** Rule → query whose rows break it; the first column names the place. */
 const rules: readonly (readonly [rule: string, query: string])[] = [
@@ -41,6 +47,21 @@ const rules: readonly (readonly [rule: string, query: string])[] = [
   ['a chunk has its data', 'SELECT id FROM chunks WHERE id NOT IN (SELECT id FROM chunk_data) UNION ALL SELECT id FROM chunk_data WHERE id NOT IN (SELECT id FROM chunks)'],
   ['an attribute belongs to an inode', 'SELECT ino FROM xattrs WHERE ino NOT IN (SELECT ino FROM inodes)'],
   ['a symlink has a target', 'SELECT ino FROM inodes WHERE (mode & 61440 = 40960) <> (target IS NOT NULL)'],
+  ['there is one state', 'SELECT count(*) FROM state HAVING count(*) <> 1'],
+  ['there is a volume', 'SELECT count(*) FROM volumes HAVING count(*) = 0'],
+  ['the root of a volume is a directory, its own parent', `SELECT root FROM volumes WHERE root NOT IN (SELECT ino FROM inodes WHERE ${isDir} AND nlink > 0 AND parent = ino)`],
+  ['an inode belongs to a volume', 'SELECT ino FROM inodes WHERE volume NOT IN (SELECT id FROM volumes)'],
+  ['a mode is a type and permissions', `SELECT ino FROM inodes WHERE mode & 61440 NOT IN (${types}) OR mode <> mode & 65535`],
+  ['only a device has a device number', 'SELECT ino FROM inodes WHERE rdev <> 0 AND mode & 61440 NOT IN (8192, 24576)'],
+  ['a size is that of its type', `SELECT ino FROM inodes WHERE CASE mode & 61440 WHEN 32768 THEN size NOT BETWEEN 0 AND ${String(maximumFileSize)} WHEN 40960 THEN size <> length(target) OR size NOT BETWEEN 1 AND 4095 ELSE size <> 0 END`],
+  ['a time has less than a second of nanoseconds', 'SELECT ino FROM inodes WHERE max(atime_nsec, mtime_nsec, ctime_nsec, btime_nsec) > 999999999 OR min(atime_nsec, mtime_nsec, ctime_nsec, btime_nsec) < 0'],
+  ['a directory has no second entry', 'SELECT ino FROM dentries WHERE type = 4 GROUP BY ino HAVING count(*) > 1'],
+  ['a directory is reached from a root', `${reached} SELECT ino FROM inodes WHERE ${isDir} AND nlink > 0 AND ino NOT IN (SELECT ino FROM reached)`],
+  ['a name has 1 to 255 bytes, no NUL, no slash, and is not . or ..', "SELECT parent FROM dentries WHERE length(name) NOT BETWEEN 1 AND 255 OR instr(name, x'00') OR instr(name, x'2f') OR name IN (x'2e', x'2e2e')"],
+  ['a cookie is 3 or more', 'SELECT parent FROM dentries WHERE cookie < 3'],
+  ['an extent belongs to a regular file', 'SELECT e.ino FROM extents e JOIN inodes i ON i.ino = e.ino WHERE i.mode & 61440 <> 32768 OR e.offset < 0'],
+  ['a chunk has 1 to 131072 bytes and an address of 32', `SELECT c.id FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.size NOT BETWEEN 1 AND ${String(blockSize)} OR length(c.address) <> 32 OR (d.codec = 0 AND length(d.data) <> c.size)`],
+  ['an attribute has a name of 1 to 255 bytes and a value of at most 65536', 'SELECT ino FROM xattrs WHERE length(name) NOT BETWEEN 1 AND 255 OR length(value) > 65536'],
 ] // prettier-ignore
 
 /** How many rows of one rule are reported. */

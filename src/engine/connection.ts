@@ -4,7 +4,8 @@
  * Leaves: tables to their modules, ownership of the file to owner.ts.
  */
 import Database from 'better-sqlite3'
-import { existsSync, lstatSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type ErrnoCode } from '../base/index.ts'
 import { applicationId, schemaVersion } from './schema.ts'
 
@@ -21,11 +22,13 @@ const besideCacheKib = 1024
 
 /**
  * Opens a connection on an existing volume file and sets its pragmas.
- * Call as the file's owner. Throws ENOENT, or EIO naming the file when it is no volume, damaged, or newer than this code.
+ * Call as the file's owner. Throws ENOENT; EROFS, EACCES when it cannot be written; EIO naming the file when it is no volume,
+ * damaged, or newer than this code.
  */
 export function openConnection(file: string, use: 'serving' | 'beside' = 'beside'): Connection {
   assertOpenable(file)
   if (!existsSync(file)) throw new ErrnoError('ENOENT', `volume file ${file}: does not exist`)
+  assertWritable(file)
   return translating(file, () => {
     const connection = new Database(file, { fileMustExist: true, timeout: busyTimeoutMs })
     try {
@@ -48,6 +51,18 @@ export function assertOpenable(file: string): void {
   }
   if (file === file.trim()) return
   throw new ErrnoError('EINVAL', `volume file ${JSON.stringify(file)}: its path ends or begins with white space`, { hint: 'rename it' })
+}
+
+/** SQLite keeps the WAL and its index beside the file, to read it as well: a volume that is mounted read-only must be writable too. */
+function assertWritable(file: string): void {
+  try {
+    for (const path of [file, dirname(file)]) accessSync(path, constants.W_OK)
+  } catch (cause) {
+    const isFilesystem = systemCode(cause) === 'EROFS'
+    const fault = isFilesystem ? 'lies on a read-only filesystem' : 'it or its folder may not be written'
+    const hint = 'SQLite writes beside the file even to read it: copy it to where it can be written'
+    throw new ErrnoError(isFilesystem ? 'EROFS' : 'EACCES', `volume file ${file}: ${fault}`, { hint, cause })
+  }
 }
 
 /** Every pragma that a connection needs, with its reason. */

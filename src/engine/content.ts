@@ -52,6 +52,7 @@ export class Content {
     const inode = this.#file(ino)
     const end = offset + data.length
     assertSize(ino, end)
+    if (data.length === 0) return // write(2): it has no effect, nor does it make the file longer
     let stored = inode.stored
     for (let at = offset; at < end;) {
       const pieceEnd = Math.min(end, blockEnd(at))
@@ -71,9 +72,10 @@ export class Content {
 
   /** How many bytes of a range are not stored, those behind the end included. Throws EFBIG for a range past the size limit. */
   holesIn(ino: Ino, offset: number, length: number): number {
+    this.#file(ino)
     assertSize(ino, offset + length)
     let holes = length
-    for (const extent of this.#extents.each(this.#file(ino).ino, offset, offset + length)) {
+    for (const extent of this.#extents.each(ino, offset, offset + length)) {
       holes -= Math.min(extent.offset + extent.length, offset + length) - Math.max(extent.offset, offset)
     }
     return holes
@@ -104,6 +106,7 @@ export class Content {
    */
   copy(from: Ino, fromOffset: number, to: Ino, toOffset: number, length: number): number {
     const source = this.#file(from)
+    this.#file(to)
     if (from === to && Math.abs(fromOffset - toOffset) < length) throw new ErrnoError('EINVAL', `inode ${String(to)}: the ranges overlap`)
     const end = Math.min(source.size, fromOffset + Math.min(length, copyStep))
     if (end <= fromOffset) return 0

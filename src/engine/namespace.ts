@@ -9,7 +9,16 @@ import {
   NAME_MAX,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
   S_ISGID,
+  isDevice,
   isDirectory,
   isRegular,
   isSymlink,
@@ -33,14 +42,18 @@ export interface Creation {
   readonly target?: Buffer
 }
 
-/** The byte of `.`. */
+/** The bytes of `.` and `/`. */
 const dot = 0x2e
+const slash = 0x2f
 
 /** As ext4: more names of one inode are EMLINK. */
 const maximumLinks = 65000
 
 /** The longest symlink target: PATH_MAX less the final NUL. */
 const maximumTarget = 4095
+
+/** The types of inode(7). */
+const types: ReadonlySet<number> = new Set([S_IFIFO, S_IFCHR, S_IFDIR, S_IFBLK, S_IFREG, S_IFLNK, S_IFSOCK])
 
 export class Namespace {
   readonly #inodes: Inodes
@@ -128,6 +141,7 @@ export class Namespace {
    */
   rename(parent: Ino, name: Buffer, newParent: Ino, newName: Buffer, flags: number): Inode | undefined {
     if (flags !== 0 && flags !== RENAME_NOREPLACE && flags !== RENAME_EXCHANGE) throw new ErrnoError('EINVAL', 'rename: unknown flags')
+    this.#directory(parent)
     const source = this.#get(parent, name)
     const inode = this.#named(parent, source)
     this.#assertAlive(this.#directory(newParent))
@@ -148,6 +162,7 @@ export class Namespace {
     const time = now()
     const isDir = isDirectory(inode.mode)
     const replaced = target === undefined ? undefined : this.#replaceable(inode, this.#named(newParent, target))
+    if (target === undefined) assertNewName(newName)
     if (isDir && parent !== newParent && replaced === undefined) this.#assertRoomForLink(this.#directory(newParent))
     this.#dentries.delete(parent, source)
     if (target === undefined) this.#dentries.insert(newParent, newName, inode.ino, inode.mode)
@@ -188,10 +203,9 @@ export class Namespace {
 
   #newInode(directory: Inode, creation: Creation, nlink: number, time: Timestamp): Inode {
     const { uid, gid, rdev = 0, target } = creation
-    const inheritance = this.#acls.inherit(directory.ino, creation.mode, creation.umask ?? 0)
+    const inheritance = this.#acls.inherit(directory.ino, creation.mode & (S_IFMT | 0o7777), creation.umask ?? 0)
     const { mode } = inheritance
-    if (isSymlink(mode) && (target?.length ?? 0) > maximumTarget)
-      throw new ErrnoError('ENAMETOOLONG', 'symlink: its target has at most 4095 bytes')
+    assertType(mode, target)
     const inherits = (directory.mode & S_ISGID) !== 0
     const inode = this.#inodes.insert({
       volume: directory.volume,
@@ -199,7 +213,7 @@ export class Namespace {
       nlink,
       uid,
       gid: inherits ? directory.gid : gid,
-      rdev,
+      rdev: isDevice(mode) ? rdev : 0,
       size: target?.length ?? 0,
       parent: directory.ino,
       time,
@@ -237,6 +251,7 @@ export class Namespace {
     const directory = this.#directory(parent)
     this.#assertAlive(directory)
     assertLength(name)
+    assertNewName(name)
     if (this.#dentries.find(parent, name) !== undefined) throw new ErrnoError('EEXIST', `directory ${String(parent)}: the name exists`)
     return directory
   }
@@ -285,4 +300,22 @@ function assertLength(name: Buffer): void {
   if (name.length > NAME_MAX)
     throw new ErrnoError('ENAMETOOLONG', `name: it has ${String(name.length)} bytes, ${String(NAME_MAX)} are allowed`)
   if (name.length === 0) throw new ErrnoError('ENOENT', 'name: it is empty')
+}
+
+/** Refuses what the kernel never asks for but a stranger's request might: a name that a path cannot hold. */
+function assertNewName(name: Buffer): void {
+  const isDots = name[0] === dot && (name.length === 1 || (name.length === 2 && name[1] === dot))
+  if (isDots) throw new ErrnoError('EEXIST', 'name: . and .. are in every directory')
+  if (name.includes(slash) || name.includes(0)) throw new ErrnoError('EINVAL', 'name: it has a slash or a NUL')
+}
+
+/** A symlink, and nothing else, has a target, of 1 to 4095 bytes. Throws EINVAL, ENOENT (symlink(2) of ""), ENAMETOOLONG. */
+function assertType(mode: number, target: Buffer | undefined): void {
+  if (!types.has(mode & S_IFMT)) throw new ErrnoError('EINVAL', `mode ${mode.toString(8)}: its type is none of inode(7)`)
+  if (!isSymlink(mode)) {
+    if (target !== undefined) throw new ErrnoError('EINVAL', 'only a symlink has a target')
+    return
+  }
+  if (target === undefined || target.length === 0) throw new ErrnoError('ENOENT', 'symlink: its target is empty')
+  if (target.length > maximumTarget) throw new ErrnoError('ENAMETOOLONG', 'symlink: its target has at most 4095 bytes')
 }

@@ -6,11 +6,14 @@
  *   which locks the open file description that we go on holding.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, systemCode } from '../base/index.ts'
 
-/** The title of a process that serves a file, as ps(1) shows it: such an owner is not about to finish. */
+/**
+ * The beginning of the title of a process that serves a file, as ps(1) shows it: such an owner is not about to finish. Once it
+ * has a mount, the mount's device number and mountpoint follow as in mountinfo: `litevol: serving 0:53 /mnt/a /data/a.sqlite`.
+ */
 export const servingTitle = 'litevol: serving'
 
 /** How often a waiting opener tries again, in ms. */
@@ -28,22 +31,23 @@ export class Owner {
   }
 
   /**
-   * Takes the ownership of `file`, called `what` in errors. An owner that is finishing is waited for, up to `timeoutMs`.
+   * Takes the ownership of `file`. An owner that is finishing is waited for, up to `timeoutMs`. If `inherited` is a descriptor of
+   * that file, it is the one that is locked: all processes that inherited it own the file, until the last of them closes it.
    * Throws ENOENT, EACCES, or EBUSY saying who holds it.
    */
-  static async acquire(file: string, timeoutMs: number, what = 'volume file'): Promise<Owner> {
+  static async acquire(file: string, timeoutMs: number, inherited?: number): Promise<Owner> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
-      const descriptor = openForLock(file, what)
+      const descriptor = inherited !== undefined && leadsTo(inherited, file) ? inherited : openForLock(file)
       try {
         if (await tryLock(descriptor)) return new Owner(descriptor)
       } catch (error) {
-        closeSync(descriptor)
+        if (descriptor !== inherited) closeSync(descriptor)
         throw error
       }
-      closeSync(descriptor)
+      if (descriptor !== inherited) closeSync(descriptor)
       const holder = findHolder(file)
-      if (holder?.isServing === true || Date.now() > deadline) throw heldError(`${what} ${file}`, holder)
+      if (holder?.isServing === true || Date.now() > deadline) throw heldError(`volume file ${file}`, holder)
       await sleep(retryMs)
     }
   }
@@ -55,13 +59,13 @@ export class Owner {
   }
 }
 
-function openForLock(file: string, what: string): number {
+function openForLock(file: string): number {
   try {
     return openSync(file, 'r')
   } catch (error) {
     const code = systemCode(error) === 'ENOENT' ? 'ENOENT' : 'EACCES'
     const fault = code === 'ENOENT' ? 'does not exist' : 'cannot be opened'
-    throw new ErrnoError(code, `${what} ${file}: ${fault}`, { cause: error })
+    throw new ErrnoError(code, `volume file ${file}: ${fault}`, { cause: error })
   }
 }
 
@@ -86,15 +90,39 @@ interface Holder {
   readonly isServing: boolean
 }
 
-/** Who has the file open, as far as /proc shows: a process of another pid or mount namespace may not appear. */
+/** Who has the file open, as far as /proc shows, one that serves it before others: a process of another pid or mount namespace may not appear. */
 function findHolder(file: string): Holder | undefined {
   const path = realpathSync(file)
-  for (const pid of readdirSync('/proc')) {
-    if (!/^\d+$/.test(pid) || Number(pid) === process.pid || !hasOpen(pid, path)) continue
+  const own = [process.pid, process.ppid].map(String) // our keeper has it open for us
+  const pids = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && !own.includes(pid) && hasOpen(pid, path))
+  const holders = pids.map((pid): Holder => {
     const command = readCommand(pid)
-    return { pid: Number(pid), command, isServing: command.startsWith(servingTitle) }
+    return { pid: Number(pid), command, isServing: isServing(pid, command) }
+  })
+  return holders.find(({ isServing }) => isServing) ?? holders[0]
+}
+
+function leadsTo(descriptor: number, file: string): boolean {
+  const there = statSync(file, { throwIfNoEntry: false })
+  const here = fstatSync(descriptor)
+  return there?.ino === here.ino && there.dev === here.dev
+}
+
+/** umount(2) by hand returns before a FUSE process has noticed: one that serves, but whose mount is gone, is about to finish too. */
+function isServing(pid: string, command: string): boolean {
+  if (!command.startsWith(servingTitle)) return false
+  const [, device, mountpoint] = /^ (\d+:\d+) (\S+) /.exec(command.slice(servingTitle.length)) ?? []
+  return device === undefined || mountpoint === undefined || hasMount(pid, device, mountpoint)
+}
+
+/** Whether the process sees that mount. Reads its mountinfo, proc_pid_mountinfo(5), and touches no mountpoint. */
+function hasMount(pid: string, device: string, mountpoint: string): boolean {
+  try {
+    const lines = readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n')
+    return lines.map((line) => line.split(' ')).some((fields) => fields[2] === device && fields[4] === mountpoint)
+  } catch {
+    return false // it has ended meanwhile
   }
-  return undefined
 }
 
 /** Only reads the links: to stat what they lead to could wait for ever on a mount that nobody serves. */

@@ -105,6 +105,11 @@ export class State {
     return connection === this.#request.connection && connection !== 0 && last === number ? ino : undefined
   }
 
+  /** What `takeIno` returns next. */
+  get nextIno(): number {
+    return this.#values.nextIno
+  }
+
   /** Takes the next inode number. Call inside a transaction. */
   takeIno(): Ino {
     this.#values.inodes++

@@ -14,23 +14,36 @@ export interface Cache {
   rolledBack(): void
 }
 
+/** What transactions are made of. */
+export interface TransactionParts {
+  /** For messages. */
+  readonly file: string
+  readonly connection: Connection
+  readonly state: State
+  readonly space: Space
+  readonly caches: readonly Cache[]
+  /** Called when all of a transaction but its commit is done. */
+  readonly beforeCommit: (() => void) | undefined
+}
+
 export class Transactions {
   readonly #file: string
   readonly #connection: Connection
   readonly #state: State
   readonly #space: Space
   readonly #caches: readonly Cache[]
+  readonly #beforeCommit: (() => void) | undefined
   readonly #begin: Statement<[]>
   readonly #commit: Statement<[]>
   readonly #rollback: Statement<[]>
 
-  /** `file` is for messages. */
-  constructor(file: string, connection: Connection, state: State, space: Space, caches: readonly Cache[]) {
+  constructor({ file, connection, state, space, caches, beforeCommit }: TransactionParts) {
     this.#file = file
     this.#connection = connection
     this.#state = state
     this.#space = space
     this.#caches = caches
+    this.#beforeCommit = beforeCommit
     this.#begin = connection.prepare('BEGIN IMMEDIATE')
     this.#commit = connection.prepare('COMMIT')
     this.#rollback = connection.prepare('ROLLBACK')
@@ -78,6 +91,7 @@ export class Transactions {
       this.#begin.run()
       const result = work()
       this.#state.advance(isVisible)
+      this.#beforeCommit?.()
       this.#commit.run()
       this.#state.committed()
       return result

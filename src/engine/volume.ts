@@ -35,6 +35,14 @@ export interface AttributePatch {
   readonly killPrivileges?: boolean
 }
 
+/** What a volume is opened for. */
+export interface OpenOptions {
+  /** Names the FUSE connection that is served from it, the same for all processes that serve it one after the other. Default: 0, none. */
+  readonly fuseConnection?: number
+  /** Called in each transaction when all but its commit is done. */
+  readonly beforeCommit?: () => void
+}
+
 /** The disk's room as the volume may use it, and the number of inodes. */
 export interface Room extends DiskRoom {
   readonly inodes: number
@@ -60,14 +68,21 @@ export class Volume {
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
 
-  private constructor(file: string, connection: Connection, fuseConnection: number) {
+  private constructor(file: string, connection: Connection, { fuseConnection = 0, beforeCommit }: OpenOptions) {
     this.file = file
     this.#connection = connection
     const chunks = new Chunks(connection)
     this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection)
     this.#inodes = new Inodes(connection, this.#state)
-    this.#transactions = new Transactions(file, connection, this.#state, this.#space, [this.#inodes, chunks])
+    this.#transactions = new Transactions({
+      file,
+      connection,
+      state: this.#state,
+      space: this.#space,
+      caches: [this.#inodes, chunks],
+      beforeCommit,
+    })
     this.#dentries = new Dentries(connection)
     this.#xattrs = new Xattrs(connection)
     this.#acls = new Acls(this.#xattrs)
@@ -77,16 +92,15 @@ export class Volume {
   }
 
   /**
-   * Opens a volume file. Call as its owner (owner.ts), once in a process. `fuseConnection` names the FUSE connection that is served
-   * from it, the same for all processes that serve it one after the other; 0: none. Throws ENOENT, EIO.
+   * Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO.
    */
-  static open(file: string, fuseConnection = 0): Volume {
+  static open(file: string, options: OpenOptions = {}): Volume {
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
         const version = Number(connection.pragma('user_version', { simple: true }))
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
-        return new Volume(file, connection, fuseConnection)
+        return new Volume(file, connection, options)
       })
     } catch (error) {
       connection.close()
@@ -183,7 +197,7 @@ export class Volume {
 
   write(ino: Ino, offset: number, data: Buffer, options: { keepTimes: boolean; killPrivileges: boolean }): void {
     this.#transactions.adding(data.length, () => {
-      const clearMode = options.killPrivileges ? this.#privileges(this.#inodes.get(ino)) : 0
+      const clearMode = options.killPrivileges && data.length > 0 ? this.#privileges(this.#inodes.get(ino)) : 0
       const writeOptions: WriteOptions = { keepTimes: options.keepTimes, clearMode }
       this.#content.write(ino, offset, data, writeOptions)
     })
@@ -193,16 +207,18 @@ export class Volume {
    * Makes room as fallocate(2) does, or takes it away. Space is not reserved: that there is room now is all that is said.
    * Throws ENOSPC, EFBIG.
    */
-  allocate(ino: Ino, offset: number, length: number, options: { keepSize: boolean }): void {
+  allocate(ino: Ino, offset: number, length: number, options: { keepSize: boolean; killPrivileges?: boolean }): void {
     this.#transactions.adding(0, () => {
+      if (options.killPrivileges === true) this.#killPrivileges(ino)
       this.#space.assertRoom(this.#content.holesIn(ino, offset, length))
       this.#content.extend(ino, options.keepSize ? 0 : offset + length)
     })
   }
 
   /** Makes a range a hole: zeros that take no space. Beyond the end the file grows unless `keepSize`. Throws EFBIG. */
-  clear(ino: Ino, offset: number, length: number, options: { keepSize: boolean }): void {
+  clear(ino: Ino, offset: number, length: number, options: { keepSize: boolean; killPrivileges?: boolean }): void {
     this.#transactions.changing(() => {
+      if (options.killPrivileges === true) this.#killPrivileges(ino)
       this.#content.clear(ino, offset, length)
       this.#content.extend(ino, options.keepSize ? 0 : offset + length)
     })
@@ -217,8 +233,11 @@ export class Volume {
    * Has `length` bytes of `target` be those of `source` by naming the same chunks: nothing is copied. The ranges do not overlap.
    * Returns how many bytes: fewer at the end of the source, and after 1 GiB. Throws EFBIG.
    */
-  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number): number {
-    return this.#transactions.adding(0, () => this.#content.copy(source, sourceOffset, target, targetOffset, length))
+  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number, killPrivileges = false): number {
+    return this.#transactions.adding(0, () => {
+      if (killPrivileges) this.#killPrivileges(target)
+      return this.#content.copy(source, sourceOffset, target, targetOffset, length)
+    })
   }
 
   /** Sets attributes, all or none; ctime is now unless given. Returns the inode as it is then. */
@@ -238,6 +257,13 @@ export class Volume {
     return this.#inodes.update(resized, { ...changes, mode })
   }
 
+  /** Clears setuid and setgid as a write by somebody else does. Call inside a transaction. */
+  #killPrivileges(ino: Ino): void {
+    const inode = this.#inodes.get(ino)
+    const clear = this.#privileges(inode)
+    if (clear !== 0) this.#inodes.update(inode, { mode: inode.mode & ~clear })
+  }
+
   /** The bits that a write or chown by somebody else clears, inode(7), capabilities gone. Call inside a transaction. */
   #privileges(inode: Inode): number {
     if (isDirectory(inode.mode)) return 0
@@ -247,13 +273,13 @@ export class Volume {
 
   /** The value of an extended attribute. Throws ENODATA. */
   getXattr(ino: Ino, name: Buffer): Buffer {
-    const value = this.#transactions.reading(() => this.#xattrs.find(ino, name))
+    const value = this.#transactions.reading(() => this.#xattrs.find(this.#inodes.get(ino).ino, name))
     if (value === undefined) throw new ErrnoError('ENODATA', `inode ${String(ino)}: the attribute does not exist`)
     return value
   }
 
   xattrNames(ino: Ino): Buffer[] {
-    return this.#transactions.reading(() => this.#xattrs.names(ino))
+    return this.#transactions.reading(() => this.#xattrs.names(this.#inodes.get(ino).ino))
   }
 
   /** `flags` as in setxattr(2). An access control list takes the permission bits along; `clearSetgid` is for it. */
@@ -271,10 +297,11 @@ export class Volume {
 
   /** Throws ENODATA when there is none; removing a list that is not there is nothing, as in ext4. */
   removeXattr(ino: Ino, name: Buffer): void {
-    if (Acls.isName(name) && this.#transactions.reading(() => this.#xattrs.find(ino, name)) === undefined) return
+    if (Acls.isName(name) && this.#transactions.reading(() => this.#xattrs.find(this.#inodes.get(ino).ino, name)) === undefined) return
     this.#transactions.changing(() => {
+      const inode = this.#inodes.get(ino)
       if (!this.#xattrs.delete(ino, name)) throw new ErrnoError('ENODATA', `inode ${String(ino)}: the attribute does not exist`)
-      this.#inodes.update(this.#inodes.get(ino), { ctime: now() })
+      this.#inodes.update(inode, { ctime: now() })
     })
   }
 
@@ -290,7 +317,17 @@ export class Volume {
 
   /** Collects every inode without names: nothing holds them any more. */
   collectOrphans(): void {
-    for (const ino of this.#transactions.reading(() => this.#inodes.orphans())) this.collect(ino)
+    for (const ino of this.orphans()) this.collect(ino)
+  }
+
+  /** The inodes without names that are not collected. */
+  orphans(): Ino[] {
+    return this.#transactions.reading(() => this.#inodes.orphans())
+  }
+
+  /** The number that the next new inode gets: all there are have lower ones. */
+  get nextIno(): number {
+    return this.#state.nextIno
   }
 
   /** Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss. */

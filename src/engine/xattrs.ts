@@ -1,6 +1,6 @@
 /**
  * Table `xattrs`: extended attributes, xattr(7).
- * Keeps: names of 1 to 255 bytes, values of at most 64 KiB. Leaves: ctime and transactions to volume.ts.
+ * Keeps: names of 1 to 255 bytes in a known namespace, values of at most 64 KiB. Leaves: ctime and transactions to volume.ts.
  */
 import { ErrnoError, NAME_MAX, type Ino } from '../base/index.ts'
 import type { Connection, Statement } from './connection.ts'
@@ -12,6 +12,19 @@ const maximumValue = 65536
 /** Flags of setxattr(2). */
 const XATTR_CREATE = 1
 const XATTR_REPLACE = 2
+
+/** What a name begins with, and the names outside of these: all that xattr(7) knows. */
+const namespaces = ['user.', 'trusted.', 'security.'].map((prefix) => Buffer.from(prefix))
+const otherNames = ['system.posix_acl_access', 'system.posix_acl_default'].map((name) => Buffer.from(name))
+
+/** Throws EOPNOTSUPP for a name in no known namespace, EINVAL for a namespace alone: the kernel lets any name pass to a FUSE
+ *  server, and checks no permission for those of `system.`. */
+function assertNamespace(name: Buffer): void {
+  const prefix = namespaces.find((known) => name.subarray(0, known.length).equals(known))
+  if (prefix === undefined && !otherNames.some((known) => known.equals(name)))
+    throw new ErrnoError('EOPNOTSUPP', 'attribute name: in no known namespace')
+  if (prefix?.length === name.length) throw new ErrnoError('EINVAL', 'attribute name: a namespace and nothing else')
+}
 
 export class Xattrs {
   readonly #select: Statement<[number, Buffer], Row>
@@ -30,8 +43,9 @@ export class Xattrs {
     this.#deleteAll = connection.prepare('DELETE FROM xattrs WHERE ino = ?')
   }
 
-  /** The value, or undefined. */
+  /** The value, or undefined. Throws EOPNOTSUPP, EINVAL. */
   find(ino: Ino, name: Buffer): Buffer | undefined {
+    assertNamespace(name)
     const row = this.#select.get(ino, name)
     return row === undefined ? undefined : bytes(row, 0, 'xattrs', 'value')
   }
@@ -41,8 +55,9 @@ export class Xattrs {
     return this.#list.all(ino).map((row) => bytes(row, 0, 'xattrs', 'name'))
   }
 
-  /** Sets a value by the rules of setxattr(2). Call inside a transaction. Throws ERANGE, E2BIG, EEXIST, ENODATA. */
+  /** Sets a value by the rules of setxattr(2). Call inside a transaction. Throws EOPNOTSUPP, ERANGE, E2BIG, EEXIST, ENODATA. */
   set(ino: Ino, name: Buffer, value: Buffer, flags: number): void {
+    assertNamespace(name)
     if (name.length === 0 || name.length > NAME_MAX) throw new ErrnoError('ERANGE', 'attribute name: it has 1 to 255 bytes')
     if (value.length > maximumValue) throw new ErrnoError('E2BIG', `attribute value: it has at most ${String(maximumValue)} bytes`)
     if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) !== 0) throw new ErrnoError('EINVAL', 'attribute: unknown flags')
@@ -54,8 +69,9 @@ export class Xattrs {
     this.#upsert.run(ino, name, value)
   }
 
-  /** Removes one; false when there was none. Call inside a transaction. */
+  /** Removes one; false when there was none. Call inside a transaction. Throws EOPNOTSUPP, EINVAL. */
   delete(ino: Ino, name: Buffer): boolean {
+    assertNamespace(name)
     return this.#delete.run(ino, name).changes > 0
   }
 

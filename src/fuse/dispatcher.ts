@@ -5,7 +5,7 @@
  */
 import { AssertionError } from 'node:assert'
 import { ErrnoError, errorTable } from '../base/index.ts'
-import type { Logger } from '../base/index.ts'
+import type { Logger, Nodeid } from '../base/index.ts'
 import type { Filesystem } from './filesystem.ts'
 import type { LateSeek } from './late-seek.ts'
 import { MAX_WRITE, negotiate } from './negotiate.ts'
@@ -19,6 +19,15 @@ import { traceOf, uniqueOf } from './trace.ts'
 import type { Trace } from './trace.ts'
 import { UNIQUE_AT, inHeader } from './wire.ts'
 
+/** Who is told how far a request has got, while nothing else goes on. */
+export interface RequestObserver {
+  /** It was read: the first `length` bytes of a buffer that is reused. */
+  read(request: Buffer, length: number): void
+  /** It was served, and is not answered. */
+  served(): void
+  answered(): void
+}
+
 /** The options of a session. */
 export interface SessionOptions {
   /** Where faults go, and the trace at level trace. Default: nowhere. */
@@ -27,12 +36,16 @@ export interface SessionOptions {
   readonly onInit?: (negotiated: Negotiated) => void
   /** Takes an LSEEK that is to be answered by `answerLateSeek`, on another thread. Without it every LSEEK is answered at once. */
   readonly onLateSeek?: (seek: LateSeek) => void
-  /** Called with each request as read, `length` bytes of a buffer that is reused. */
-  readonly onRead?: (request: Buffer, length: number) => void
-  /** Called with it again when it was answered. */
-  readonly onAnswered?: (request: Buffer) => void
-  /** Asked before a request that the kernel sends again is served: false has it answered with EIO. */
-  readonly mayServeAgain?: (request: number) => boolean
+  /** Told how far each request has got. */
+  readonly observer?: RequestObserver
+  /** Asked before a request that the kernel sends again is served: false has it answered with EIO. Told when it was served. */
+  readonly guard?: { enter(request: number): boolean; leave(): void }
+}
+
+/** What the session adds. */
+export interface DispatcherOptions extends SessionOptions {
+  /** Called before a request is answered that has changed attributes which the kernel will not ask for by itself. */
+  readonly onStaleAttributes?: (nodeid: Nodeid) => void
 }
 
 /** The read buffer must hold a WRITE with its header; more room keeps the kernel's largest other requests. */
@@ -50,13 +63,14 @@ export class Dispatcher {
   readonly #call: Call
   readonly #trace: Trace | undefined
 
-  constructor(fs: Filesystem, options: SessionOptions) {
+  constructor(fs: Filesystem, options: DispatcherOptions) {
     this.#options = options
     const { onLateSeek } = options
     this.#call = makeCall({
       fs,
       initialise: (offer) => this.#initialise(offer),
       postpone: onLateSeek && ((seek) => onLateSeek({ unique: this.request.view.getBigUint64(UNIQUE_AT, true), ...seek })),
+      forgetAttributes: (nodeid) => options.onStaleAttributes?.(nodeid),
       reply: this.reply,
     })
     this.#trace = traceOf(options.logger)
@@ -76,27 +90,34 @@ export class Dispatcher {
     this.#copyUnique()
     if (operation === undefined) return this.#refuse(errorTable.ENOSYS.errno)
     const request = this.#begin()
-    if (request !== undefined && this.#options.mayServeAgain?.(request) === false) return this.#refuseAgain(operation, request)
-    return this.#answer(operation, length)
+    return request === undefined ? this.#answer(operation, length) : this.#answerAgain(operation, length, request)
   }
 
   /** Tells the filesystem which request comes; returns its number when the kernel sends it again. */
   #begin(): number | undefined {
     const { view } = this.request
     const high = view.getUint32(UNIQUE_AT + 4, true)
-    const request = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
+    const number = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
+    const request = number <= Number.MAX_SAFE_INTEGER ? number : 0 // no kernel counts so far: such a request is not told from others
     const isResent = high >= 0x8000_0000
     this.#call.fs.begin(request)
-    this.#call.committed = isResent ? this.#call.fs.recall(request) : undefined
+    this.#call.committed = isResent && request > 0 ? this.#call.fs.recall(request) : undefined
     return isResent ? request : undefined
   }
 
-  #refuseAgain(operation: Operation, request: number): number {
-    this.#options.logger?.error(
-      { operation: operation.name, request },
-      `${operation.name}: answered with EIO, since serving it ends this process`,
-    )
-    return operation.isAnswered ? this.#refuse(errorTable.EIO.errno) : 0
+  /** Serves what the kernel sends again, unless serving it is what ends processes. */
+  #answerAgain(operation: Operation, length: number, request: number): number {
+    const { guard, logger } = this.#options
+    if (guard?.enter(request) === false) {
+      logger?.error(
+        { operation: operation.name, request },
+        `${operation.name}: answered with EIO, since serving it has ended several processes`,
+      )
+      return operation.isAnswered ? this.#refuse(errorTable.EIO.errno) : 0
+    }
+    const replyLength = this.#answer(operation, length)
+    guard?.leave()
+    return replyLength
   }
 
   /** Turns the reply in hand into an error reply; returns its length. */

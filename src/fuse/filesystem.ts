@@ -118,14 +118,16 @@ export interface Filesystem {
   read(nodeid: Nodeid, offset: number, into: Buffer): number
   /** Writes all of `data` at `offset`. The buffer is the driver's and is reused after the call. */
   write(nodeid: Nodeid, offset: number, data: Buffer, origin: WriteOrigin): void
-  /** `mode` holds flags of fallocate(2): KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE; the kernel lets no others pass. */
-  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number): void
+  /** `mode` holds flags of fallocate(2): KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE; the kernel lets no others pass. `killPrivileges`
+   *  clears setuid and setgid. */
+  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number, killPrivileges: boolean): void
   /** Whether the file is open for writing: the kernel may hold pages of it that have not come yet. */
   hasWriters(nodeid: Nodeid): boolean
   /** Where from `offset` on data or a hole begins; the end of the file is a hole. ENXIO when there is none. */
   seek(nodeid: Nodeid, offset: number, target: 'data' | 'hole'): number
-  /** Has a range of `target` be that of `source`; returns its length, which may be shorter than asked for. */
-  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number): number
+  /** Has a range of `target` be that of `source`; returns its length, which may be shorter than asked for.
+   *  `killPrivileges` clears setuid and setgid of the target. */
+  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number, killPrivileges: boolean): number
   /** Everything acknowledged so far is on the disk when it returns. */
   fsync(nodeid: Nodeid): void
   /** Calls `visit` for each entry after `cookie` (0: from the start, `.` and `..` included) until it returns false. */
@@ -137,7 +139,7 @@ export interface Filesystem {
   getxattr(nodeid: Nodeid, name: Buffer): Buffer
   /** Access control lists come as `system.posix_acl_access` and `_default`: the permission bits follow them. */
   setxattr(nodeid: Nodeid, name: Buffer, value: Buffer, options: XattrOptions): void
-  /** All names, each followed by a NUL byte. */
-  listxattr(nodeid: Nodeid): Buffer
+  /** All names that the caller may know of, each followed by a NUL byte. */
+  listxattr(caller: Caller, nodeid: Nodeid): Buffer
   removexattr(nodeid: Nodeid, name: Buffer): void
 }

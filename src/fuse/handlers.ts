@@ -12,7 +12,18 @@ import { PAYLOAD_AT } from './replies.ts'
 import type { Call } from './request.ts'
 import type { Struct } from './struct.ts'
 import { forgetOne, initInExt } from './wire.ts'
-import type { batchForgetIn, copyFileRangeIn, createIn, initIn, lseekIn, readIn, setattrIn, setxattrIn, writeIn } from './wire.ts'
+import type {
+  batchForgetIn,
+  copyFileRangeIn,
+  createIn,
+  fallocateIn,
+  initIn,
+  lseekIn,
+  readIn,
+  setattrIn,
+  setxattrIn,
+  writeIn,
+} from './wire.ts'
 
 /** The decoded form of a struct. */
 export type Decoded<S> = S extends Struct<infer V> ? V : never
@@ -61,6 +72,7 @@ export function write(call: Call, { offset, size, writeFlags }: Decoded<typeof w
   const fromCache = (writeFlags & WRITE.CACHE) !== 0
   const killPrivileges = (writeFlags & WRITE.KILL_SUIDGID) !== 0
   call.fs.write(call.nodeid, offset, dataOf(call, size), { fromCache, killPrivileges })
+  if (killPrivileges) call.forgetAttributes(call.nodeid)
   return size
 }
 
@@ -82,8 +94,22 @@ export function seek(call: Call, { offset, whence }: Decoded<typeof lseekIn>): n
 /** COPY_FILE_RANGE and its 64-bit form; no flags are defined. */
 export function copyRange(call: Call, { offIn, nodeidOut, offOut, len, flags }: Decoded<typeof copyFileRangeIn>): number {
   if (flags !== 0) throw new ErrnoError('EINVAL', `copy_file_range: unknown flags ${flags}`)
-  return call.fs.copyRange(call.nodeid, offIn, nodeidOut as Nodeid, offOut, len)
+  const killPrivileges = mayNotKeepPrivileges(call)
+  const copied = call.fs.copyRange(call.nodeid, offIn, nodeidOut as Nodeid, offOut, len, killPrivileges)
+  if (killPrivileges) call.forgetAttributes(nodeidOut as Nodeid)
+  return copied
 }
+
+/** FALLOCATE. */
+export function fallocate(call: Call, { offset, length, mode }: Decoded<typeof fallocateIn>): void {
+  const killPrivileges = mayNotKeepPrivileges(call)
+  call.fs.fallocate(call.nodeid, offset, length, mode, killPrivileges)
+  if (killPrivileges) call.forgetAttributes(call.nodeid)
+}
+
+/** Whether a change of content by the caller clears setuid and setgid. FALLOCATE and COPY_FILE_RANGE have no flag for it, as WRITE
+ *  has, and the kernel leaves it to us (HANDLE_KILLPRIV_V2): who has CAP_FSETID is not told, so root stands for it. */
+const mayNotKeepPrivileges = ({ caller }: Call): boolean => caller.uid !== 0
 
 /** Who makes an inode: the umask comes with the request (DONT_MASK). */
 export const maker = ({ caller }: Call, { umask }: { readonly umask: number }): Maker => ({ ...caller, umask })
@@ -109,6 +135,10 @@ function checkSize(size: number): number {
   throw new ErrnoError('EFBIG', `size ${size}: past 2^53 - 1`)
 }
 
-const time = (sec: number, nsec: number): Timestamp => ({ sec, nsec })
+/** Seconds past what a number holds exactly are cut to that, as Linux cuts them to what a filesystem can store. Throws EINVAL, utimensat(2). */
+function time(sec: number, nsec: number): Timestamp {
+  if (nsec > 999_999_999) throw new ErrnoError('EINVAL', `time: ${nsec} nanoseconds are more than a second`)
+  return { sec: Math.min(Number.MAX_SAFE_INTEGER, Math.max(Number.MIN_SAFE_INTEGER, sec)), nsec }
+}
 
 const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)

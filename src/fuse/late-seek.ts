@@ -9,9 +9,8 @@ import { write, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { ErrnoError, errorTable, systemCode } from '../base/index.ts'
 import type { Nodeid } from '../base/index.ts'
-import { notifyCodes } from './constants.ts'
-import { makeMessage } from './notify.ts'
-import { lseekOut, notifyInvalInodeOut, outHeader } from './wire.ts'
+import { invalidation, makeMessage } from './notify.ts'
+import { lseekOut, outHeader } from './wire.ts'
 
 /** An LSEEK that the session has not answered. */
 export interface LateSeek {
@@ -31,17 +30,11 @@ const writeDevice = promisify(write)
  */
 export async function answerLateSeek(device: number, seek: LateSeek, find: () => number): Promise<void> {
   try {
-    await writeDevice(device, invalidation(seek.nodeid))
+    await writeDevice(device, invalidation(seek.nodeid, 0))
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error // ENOENT: the kernel holds nothing of it
   }
   writeSync(device, answer(seek.unique, find))
-}
-
-function invalidation(nodeid: Nodeid): Buffer {
-  const { buffer, view } = makeMessage(notifyInvalInodeOut.size, notifyCodes.INVAL_INODE, 0n)
-  notifyInvalInodeOut.encode(view, outHeader.size, { ino: nodeid, off: 0, len: 0 }) // len 0: to the end
-  return buffer
 }
 
 function answer(unique: bigint, find: () => number): Buffer {

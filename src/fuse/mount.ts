@@ -11,7 +11,7 @@ import { findMount } from './mountinfo.ts'
 import { MAX_WRITE } from './negotiate.ts'
 
 export { abortConnection } from './connections.ts'
-export { findMount, listMounts, parseMountinfo } from './mountinfo.ts'
+export { escapeMountinfo, findMount, listMounts, parseMountinfo } from './mountinfo.ts'
 export type { MountInfo } from './mountinfo.ts'
 export { loadAddon } from './native/addon.ts'
 

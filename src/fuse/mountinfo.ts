@@ -64,6 +64,11 @@ function parseLine(line: string): MountInfo | undefined {
   }
 }
 
+/** A mountpoint as mountinfo writes it. */
+export function escapeMountinfo(path: string): string {
+  return path.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`)
+}
+
 function propagationOf(tags: readonly string[]): MountInfo['propagation'] {
   const isShared = tags.some((tag) => tag.startsWith('shared:'))
   const isSlave = tags.some((tag) => tag.startsWith('master:'))

@@ -4,8 +4,9 @@
  * Leaves: when to send them to session.ts and late-seek.ts.
  */
 import { writeSync } from 'node:fs'
+import type { Nodeid } from '../base/index.ts'
 import { notifyCodes } from './constants.ts'
-import { UNIQUE_AT, outHeader } from './wire.ts'
+import { UNIQUE_AT, notifyInvalInodeOut, outHeader } from './wire.ts'
 
 /** A message with its header filled in: `error` is a negative errno, or with `unique` 0 a notify code. */
 export function makeMessage(payload: number, error: number, unique: bigint): { readonly buffer: Buffer; readonly view: DataView } {
@@ -15,6 +16,27 @@ export function makeMessage(payload: number, error: number, unique: bigint): { r
   view.setInt32(4, error, true)
   view.setBigUint64(UNIQUE_AT, unique, true)
   return { buffer, view }
+}
+
+/** Has the kernel drop what it holds of an inode (FUSE_NOTIFY_INVAL_INODE): its attributes, and its pages from `offset` on; with a
+ *  negative `offset` its attributes only. */
+export function invalidation(nodeid: Nodeid, offset: number): Buffer {
+  const { buffer, view } = makeMessage(notifyInvalInodeOut.size, notifyCodes.INVAL_INODE, 0n)
+  notifyInvalInodeOut.encode(view, outHeader.size, { ino: nodeid, off: offset, len: 0 }) // len 0: to the end
+  return buffer
+}
+
+/**
+ * Has the kernel ask for the inode's attributes again; waits for nothing, so a session may call it before it answers. A kernel
+ * that is told by HANDLE_KILLPRIV_V2 that we clear setuid and setgid goes on with the mode it holds (fuse_write_update_attr of
+ * fs/fuse/file.c, Linux 6.18: a setuid program that somebody else had overwritten ran as its owner).
+ */
+export function forgetAttributes(device: number, nodeid: Nodeid): void {
+  try {
+    writeSync(device, invalidation(nodeid, -1))
+  } catch {
+    // ENOENT: it holds nothing of the inode. ENODEV: the mount is gone, which the session finds out by itself.
+  }
 }
 
 /**

@@ -6,7 +6,7 @@
 import { ErrnoError } from '../base/index.ts'
 import type { Fh, Nodeid } from '../base/index.ts'
 import { OPEN_KILL_SUIDGID, opcodes } from './constants.ts'
-import { batchForget, copyRange, init, maker, read, reopen, seek, setattr, setxattr, tmpfile, write } from './handlers.ts'
+import { batchForget, copyRange, fallocate, init, maker, read, reopen, seek, setattr, setxattr, tmpfile, write } from './handlers.ts'
 import { fillListing } from './listing.ts'
 import {
   attributesReply,
@@ -126,7 +126,7 @@ const inodeRows: readonly Operation[] = [
   row('STATFS', wire.noInput, 0, answered, statfsReply, (c) => c.fs.statfs()),
   row('SETXATTR', wire.setxattrIn, 1, answered, nothing, setxattr, done),
   row('GETXATTR', wire.getxattrIn, 1, answered, xattrReply, (c, i) => ({ value: c.fs.getxattr(c.nodeid, c.name), room: i.size })),
-  row('LISTXATTR', wire.getxattrIn, 0, answered, xattrReply, (c, i) => ({ value: c.fs.listxattr(c.nodeid), room: i.size })),
+  row('LISTXATTR', wire.getxattrIn, 0, answered, xattrReply, (c, i) => ({ value: c.fs.listxattr(c.caller, c.nodeid), room: i.size })),
   row('REMOVEXATTR', wire.noInput, 1, answered, nothing, (c) => c.fs.removexattr(c.nodeid, c.name), done),
 ]
 
@@ -136,7 +136,7 @@ const fileRows: readonly Operation[] = [
   row('TMPFILE', wire.createIn, 1, answered, createReply, tmpfile, reopen),
   row('READ', wire.readIn, 0, answered, filledReply, read),
   row('WRITE', wire.writeIn, 0, answered, writtenReply, write),
-  row('FALLOCATE', wire.fallocateIn, 0, answered, nothing, (c, i) => c.fs.fallocate(c.nodeid, i.offset, i.length, i.mode)),
+  row('FALLOCATE', wire.fallocateIn, 0, answered, nothing, fallocate),
   row('LSEEK', wire.lseekIn, 0, answered, offsetReply, seek),
   row('COPY_FILE_RANGE', wire.copyFileRangeIn, 0, answered, writtenReply, copyRange),
   row('COPY_FILE_RANGE_64', wire.copyFileRangeIn, 0, answered, copiedReply, copyRange),

@@ -30,6 +30,8 @@ export interface Call {
   readonly initialise: (offer: InitOffer) => InitAnswer
   /** Leaves the answer to late-seek.ts; undefined when nobody is there for it. */
   readonly postpone: ((seek: Omit<LateSeek, 'unique'>) => void) | undefined
+  /** Has the kernel ask for the attributes of an inode again: a change of content has cleared setuid and setgid. */
+  readonly forgetAttributes: (nodeid: Nodeid) => void
   readonly reply: Bytes
   nodeid: Nodeid
   caller: Caller
@@ -46,7 +48,7 @@ const noBytes = Buffer.alloc(0)
 const nobody: Caller = { uid: 0, gid: 0, pid: 0 }
 
 /** The call object of a session, empty. */
-export function makeCall(parts: Pick<Call, 'fs' | 'initialise' | 'postpone' | 'reply'>): Call {
+export function makeCall(parts: Pick<Call, 'fs' | 'initialise' | 'postpone' | 'forgetAttributes' | 'reply'>): Call {
   return { ...parts, nodeid: 1 as Nodeid, caller: nobody, committed: undefined, name: noBytes, secondName: noBytes, data: noBytes }
 }
 

@@ -9,6 +9,7 @@ import { messageOf, systemCode } from '../base/index.ts'
 import { Dispatcher, ERROR_REPLY } from './dispatcher.ts'
 import type { SessionOptions } from './dispatcher.ts'
 import type { Filesystem } from './filesystem.ts'
+import { forgetAttributes } from './notify.ts'
 
 /** Codes of read(2) on the device that mean: try again. ENOENT: the request was interrupted before it was read. */
 const readAgain: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EINTR', 'EAGAIN'])
@@ -23,7 +24,12 @@ export class FuseSession {
   constructor(fd: number, fs: Filesystem, options: SessionOptions = {}) {
     this.#fd = fd
     this.#options = options
-    this.#dispatcher = new Dispatcher(fs, options)
+    this.#dispatcher = new Dispatcher(fs, {
+      ...options,
+      onStaleAttributes: (nodeid) => {
+        forgetAttributes(fd, nodeid)
+      },
+    })
   }
 
   /** Serves a request that a dead predecessor has read, from a copy of it; before `serve`. */
@@ -39,17 +45,18 @@ export class FuseSession {
   serve(): void {
     while (!this.#isGone) {
       const length = this.#read()
-      if (length === 0) continue
-      this.#options.onRead?.(this.#dispatcher.request.buffer, length)
-      this.#serveOne(length)
-      this.#options.onAnswered?.(this.#dispatcher.request.buffer)
+      if (length > 0) this.#serveOne(length)
     }
   }
 
   #serveOne(length: number): void {
+    const { observer } = this.#options
+    observer?.read(this.#dispatcher.request.buffer, length)
     try {
       const replyLength = this.#dispatcher.dispatch(length)
+      observer?.served()
       if (replyLength > 0) this.#reply(replyLength)
+      observer?.answered()
     } catch (error) {
       if (error instanceof AssertionError) this.#reply(ERROR_REPLY)
       throw error

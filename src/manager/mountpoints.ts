@@ -5,10 +5,12 @@
  * Leaves: mounting to the FUSE process, sharing of the mount root to mount-root.ts.
  */
 import { mkdirSync, readdirSync, rmdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, messageOf, systemCode, type Logger } from '../base/index.ts'
 import { findMount, listMounts, unmountFuse } from '../fuse/mount.ts'
+import { Keeper } from './keeper.ts'
+import type { ManagerOptions } from './options.ts'
 
 /** The type that findmnt shows for our mounts. */
 const fstype = 'fuse.litevol'
@@ -19,6 +21,9 @@ const maxStacked = 16
 /** How often rmdir(2) is tried while the kernel lets go of a lazily unmounted directory, and how long between, in ms. */
 const removeAttempts = 20
 const removePauseMs = 25
+
+/** The folders of a manager, absolute (ManagerOptions). */
+type Roots = Pick<ManagerOptions, 'mountRoot' | 'dataRoot' | 'runRoot'>
 
 /** Makes the directory. Throws EBUSY when something is mounted on it. */
 export function makeMountpoint(mountpoint: string): void {
@@ -31,6 +36,12 @@ export function makeMountpoint(mountpoint: string): void {
   }
 }
 
+/** Whether the volume mounted there refuses changes, by the flags of the filesystem or of the mount; null when none is mounted. */
+export function isMountReadOnly(mountpoint: string): boolean | null {
+  const mount = findMount(mountpoint)
+  return mount?.fstype === fstype ? mount.superOptions.includes('ro') || mount.options.includes('ro') : null
+}
+
 /** Detaches whatever of ours is still mounted there and removes the directory; a directory with files in it stays. */
 export async function clearMountpoint(mountpoint: string, log: Logger): Promise<void> {
   for (let i = 0; i < maxStacked && findMount(mountpoint)?.fstype === fstype; i++) await unmountFuse(mountpoint, { lazy: true })
@@ -38,12 +49,13 @@ export async function clearMountpoint(mountpoint: string, log: Logger): Promise<
 }
 
 /**
- * Clears what an earlier manager of this data root left below the mount root; mounts of other volume files are somebody else's.
- * Returns how many mounts and directories that were.
+ * Clears what an earlier manager of this data root left below the mount root, but for what is served still, by the run folders of
+ * `runRoot`; mounts of other volume files are somebody else's. Returns how many mounts and directories that were.
  */
-export async function clearStaleMountpoints(mountRoot: string, dataRoot: string, log: Logger): Promise<number> {
+export async function clearStaleMountpoints({ mountRoot, dataRoot, runRoot }: Roots, log: Logger): Promise<number> {
+  const isServed = (mountpoint: string): boolean => Keeper.find(join(runRoot, basename(mountpoint))) !== undefined
   const below = listMounts().filter((mount) => mount.mountpoint.startsWith(`${mountRoot}/`))
-  const stale = below.filter((mount) => mount.fstype === fstype && mount.source.startsWith(`${dataRoot}/`))
+  const stale = below.filter((mount) => mount.fstype === fstype && mount.source.startsWith(`${dataRoot}/`) && !isServed(mount.mountpoint))
   const ours = new Set(stale.map((mount) => mount.mountpoint))
   for (const mountpoint of ours) await clearMountpoint(mountpoint, log)
   const taken = new Set(below.map((mount) => mount.mountpoint))

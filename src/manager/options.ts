@@ -7,12 +7,16 @@ import type { DriverName, LogLevel } from '../base/index.ts'
 export interface ManagerOptions {
   /** Folder of the store and the volume files, absolute. */
   readonly dataRoot: string
+  /** Folder of the run folders of mounts, absolute, best on tmpfs: what a mount's processes share while it lasts. */
+  readonly runRoot: string
   /** Folder of the mountpoints, absolute. */
   readonly mountRoot: string
   /** The same folder as the host sees it; only told, never opened. */
   readonly hostMountRoot: string
   /** The driver of a mount that names none. */
   readonly driver: DriverName
+  /** Whether a loaded successor of each FUSE process waits: the pause after a death is shorter, the memory more. */
+  readonly hasStandby: boolean
   /** Level of the FUSE processes' logs. */
   readonly logLevel: LogLevel
   /** How long a snapshot outlives its last stream; 0: not at all. */

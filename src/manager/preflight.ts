@@ -149,8 +149,8 @@ function checkSpace(dataRoot: string): Finding {
   return { verdict: 'warn', reason, cure: 'make room: delete volumes or files in them' } // no fail: the service is how room is made
 }
 
-async function clearStale({ mountRoot, dataRoot }: ManagerOptions, log: Logger): Promise<Finding> {
-  const cleared = await clearStaleMountpoints(mountRoot, dataRoot, log)
+async function clearStale(options: ManagerOptions, log: Logger): Promise<Finding> {
+  const cleared = await clearStaleMountpoints(options, log)
   return ok(cleared === 0 ? 'none' : `${String(cleared)} of an earlier run cleared`)
 }
 

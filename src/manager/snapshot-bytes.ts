@@ -1,6 +1,7 @@
 /**
  * The bytes of a held snapshot, without a copy: of each page its newest WAL frame within the snapshot, else the main file's page.
- * Keeps: memory stays at one block a stream, whatever the volume's size; a snapshot that lies in the main file alone is checked
+ * Keeps: memory stays at one block a stream, whatever the volume's size; no byte is handed out that was read after the holder's
+ *   death; a snapshot that lies in the main file alone is checked
  *   to be untouched after every read. It opens the files itself: closing drops this process's POSIX locks, so it has no
  *   SQLite connection on them meanwhile.
  * Leaves: holding the snapshot (without which these bytes may change at any time) to lease.ts.
@@ -18,6 +19,8 @@ export interface SnapshotExtent {
   readonly pageCount: number
   /** Frames of the WAL that belong to it; 0: the main file alone. */
   readonly walFrames: number
+  /** Whether it is held still; asked after each read. A process that was killed lets go without a word. */
+  readonly isHeld: () => boolean
 }
 
 /** Pages that follow each other in one of the two files: `first` counts from 0, `frame` is the first page's frame or undefined. */
@@ -101,9 +104,12 @@ export class SnapshotBytes {
     return { first, count, frame }
   }
 
-  #read({ first, count, frame }: Run): Promise<Buffer> {
+  async #read({ first, count, frame }: Run): Promise<Buffer> {
     const { main, wal = main } = this.#files // without a WAL no page has a frame
-    return frame === undefined ? this.#readMain(main, first, count) : this.#readFrames(wal, count, frame)
+    const block = await (frame === undefined ? this.#readMain(main, first, count) : this.#readFrames(wal, count, frame))
+    if (!this.#extent.isHeld())
+      throw new ErrnoError('EIO', `${this.#extent.file}: nobody holds the snapshot any more: its bytes may have changed`)
+    return block
   }
 
   async #readMain(main: FileHandle, first: number, count: number): Promise<Buffer> {

@@ -18,8 +18,16 @@ export async function readSettledState(file: string): Promise<StateReport> {
   return readVolumeState(file)
 }
 
-/** The file as it lies as a snapshot. Nobody holds it: who mounts the file must have the FUSE process hold it. */
+/** The file as it lies as a snapshot. Nobody holds it, but every read sees whether it was changed: who mounts the file must have the FUSE process hold it. */
 export async function holdFile(file: string): Promise<HeldSnapshot> {
   const { bytesTag, sizeBytes } = await readSettledState(file)
-  return { file, bytesTag, pageSize: unitBytes, pageCount: sizeBytes / unitBytes, walFrames: 0, release: () => Promise.resolve() }
+  return {
+    file,
+    bytesTag,
+    pageSize: unitBytes,
+    pageCount: sizeBytes / unitBytes,
+    walFrames: 0,
+    isHeld: () => true,
+    release: () => Promise.resolve(),
+  }
 }

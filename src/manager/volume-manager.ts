@@ -51,10 +51,24 @@ export class VolumeManager {
     for (const record of store.list()) this.#supervise(record)
   }
 
-  /** Mounts what was to persist. A volume that cannot be mounted is `failed`; the others go on. */
+  /** Takes over what an earlier manager has mounted, and mounts what was to persist. A volume where that fails is `failed`; the others go on. */
   async restore(): Promise<void> {
-    const wanted = this.#store.list().filter((record) => record.persist !== null)
-    await Promise.all(wanted.map((record) => this.#restore(record)))
+    await Promise.all(this.#store.list().map((record) => this.#restore(record)))
+  }
+
+  /** Replaces the FUSE process of a volume. Throws ENOENT, ETIMEDOUT, EOPNOTSUPP. */
+  restart(id: string): Promise<void> {
+    return this.#volume(id).restart()
+  }
+
+  /** Replaces all FUSE processes, one after the other: never are two volumes paused at once. What fails is logged. */
+  async restartAll(): Promise<void> {
+    for (const volume of this.#volumes.values()) {
+      if (!volume.isMounted) continue
+      await volume.restart().catch((error: unknown) => {
+        this.#log.error({ err: error, volume: volume.id }, 'the FUSE process was not replaced')
+      })
+    }
   }
 
   list(): VolumeSummary[] {
@@ -147,7 +161,8 @@ export class VolumeManager {
   async #restore({ id, persist }: VolumeRecord): Promise<void> {
     const volume = this.#volume(id)
     try {
-      await volume.mount(persist?.readOnly ?? false, persist?.driver)
+      if ((await volume.adopt()) || persist === null) return
+      await volume.mount(persist.readOnly, persist.driver)
     } catch (error) {
       this.#log.error({ err: error, volume: id }, 'a volume could not be mounted again')
       volume.markFailed(messageOf(error))

@@ -2,7 +2,6 @@
  * The states of a volume, as its supervisor sees it.
  * Keeps: what belongs to a state is part of it, so that nothing of an earlier one can be used. Leaves: the changes to volume.ts.
  */
-import type { DriverName } from '../base/index.ts'
 import type { MountProcess } from './mount-process.ts'
 
 export type VolumeState =
@@ -18,6 +17,4 @@ export type VolumeState =
 export interface Mounted {
   readonly state: 'mounted'
   readonly process: MountProcess
-  readonly readOnly: boolean
-  readonly driver: DriverName
 }

@@ -11,12 +11,14 @@ import { Owner } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
-import { MountProcess, describeExit, type Exit } from './mount-process.ts'
-import { clearMountpoint, makeMountpoint } from './mountpoints.ts'
+import { describeExit, type Exit } from './keeper.ts'
+import { MountProcess, type ProcessSettings } from './mount-process.ts'
+import { clearMountpoint, isMountReadOnly, makeMountpoint } from './mountpoints.ts'
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
 import { settle } from './settle.ts'
 import { TaskQueue } from './task-queue.ts'
 import { holdFile, readSettledState } from './volume-file.ts'
+import { busyError, countHandles, waitForExit } from './unmounting.ts'
 import type { Mounted, VolumeState } from './volume-state.ts'
 
 /** How a volume is or was mounted, as far as its FUSE process tells. */
@@ -24,20 +26,22 @@ export interface MountStatus {
   readonly state: VolumeState['state']
   readonly mountpoint: string | null
   readonly pid: number | null
+  /** As the mount table has it now: root may have remounted it. Null when not mounted. */
   readonly readOnly: boolean | null
   readonly driver: DriverName | null
+  /** How often the FUSE process was replaced; null when not mounted. */
+  readonly restarts: number | null
   /** Open handles; null when not mounted, or when the FUSE process is too busy to say. */
   readonly handles: number | null
   /** Why it failed; null in other states. */
   readonly reason: string | null
 }
 
+/** How long a mount waits for a FUSE process whose mount somebody else has ended; a bind elsewhere can keep it for ever, in ms. */
+const outsideUnmountTimeoutMs = 5000
+
 /** How long the status waits for the count of handles, in ms. */
 const statusTimeoutMs = 2000
-
-/** How long a handle that is open is given to close before an unmount is refused, and the pause between two looks, in ms. */
-const releaseGraceMs = 500
-const releasePauseMs = 10
 
 export class Volume {
   readonly id: string
@@ -75,19 +79,37 @@ export class Volume {
   /** Mounts and returns once the mountpoint serves. Throws EBUSY `mounted`; on any other error everything is undone. */
   mount(readOnly: boolean, driver: DriverName = this.#options.driver): Promise<void> {
     return this.#run(async () => {
+      await this.#awaitOutsideUnmount()
       if (this.#state.state === 'mounted') throw new ErrnoError('EBUSY', `volume ${this.id}: is mounted already`, { problem: 'mounted' })
       if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
       this.#enter({ state: 'mounting' })
       try {
-        const process = await this.#start(readOnly, driver)
-        this.#enter({ state: 'mounted', process, readOnly, driver })
-        void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
+        this.#watch(await this.#start(readOnly, driver))
       } catch (error) {
         await this.#undoMount()
         this.#enter({ state: 'unmounted' })
         throw explainStart(this.id, error)
       }
       await this.#handOverSnapshot()
+    })
+  }
+
+  /** Takes over what an earlier manager has mounted and still serves; returns whether there was anything. What does not answer is ended. */
+  adopt(): Promise<boolean> {
+    return this.#run(async () => {
+      const process = await MountProcess.adopt(this.#runFolder, this.#settings())
+      if (process === undefined) return false
+      this.#process = process
+      this.#watch(process)
+      return true
+    })
+  }
+
+  /** Replaces the FUSE process by one with the code as it lies now; its consumers see a pause. Throws ENOENT `not_mounted`, ETIMEDOUT, EOPNOTSUPP. */
+  restart(): Promise<void> {
+    return this.#run(async () => {
+      if (this.#state.state !== 'mounted') throw new ErrnoError('ENOENT', `volume ${this.id}: is not mounted`, { problem: 'not_mounted' })
+      await this.#state.process.replace(this.#options.mountTimeoutMs)
     })
   }
 
@@ -161,7 +183,7 @@ export class Volume {
   /** The state now, without waiting for what runs. */
   async status(): Promise<MountStatus> {
     const now = this.#state
-    const none = { mountpoint: null, pid: null, readOnly: null, driver: null, handles: null, reason: null }
+    const none = { mountpoint: null, pid: null, readOnly: null, driver: null, restarts: null, handles: null, reason: null }
     switch (now.state) {
       case 'unmounted':
       case 'mounting':
@@ -172,10 +194,12 @@ export class Volume {
       case 'unmounting':
         return { ...none, state: 'unmounting', pid: now.process.pid }
       case 'mounted': {
-        const { process, readOnly, driver } = now
+        const { process } = now
+        const { pid, driver, restarts } = process
+        const readOnly = isMountReadOnly(this.mountpoint)
         const counters = await process.call('status', {}, statusTimeoutMs).catch(() => undefined)
         const handles = counters?.handles ?? null
-        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid: process.pid, readOnly, driver, handles }
+        return { ...none, state: 'mounted', mountpoint: this.mountpoint, pid, readOnly, driver, restarts, handles }
       }
       default:
         return now satisfies never
@@ -195,15 +219,37 @@ export class Volume {
     this.#state = state
   }
 
+  /** The volume is mounted, and is no longer when the process ends for good. */
+  #watch(process: MountProcess): void {
+    this.#enter({ state: 'mounted', process })
+    void process.exited.then((exit) => this.#queue.run(() => this.#afterExit(process, exit)))
+  }
+
+  get #runFolder(): string {
+    return join(this.#options.runRoot, this.id)
+  }
+
+  #settings(): ProcessSettings {
+    return {
+      timeoutMs: this.#options.mountTimeoutMs,
+      log: this.#log,
+      onWalLimit: () => void this.#exports.relieve(),
+      onUnmounted: () => void this.#exports.endAll('the volume was unmounted'),
+      onReplaced: () => void this.#exports.endAll('the FUSE process was replaced'),
+    }
+  }
+
   #start(readOnly: boolean, driver: DriverName): Promise<MountProcess> {
     makeMountpoint(this.mountpoint)
-    const { logLevel, exportWalLimit, mountTimeoutMs } = this.#options
+    const { logLevel, exportWalLimit, hasStandby } = this.#options
     const options = {
       file: this.file,
       source: this.file,
       mountpoint: this.mountpoint,
       readOnly,
       driver,
+      runFolder: this.#runFolder,
+      mountOptions: [],
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,
@@ -211,10 +257,8 @@ export class Volume {
       ownerTimeoutMs,
     }
     return MountProcess.start(options, {
-      timeoutMs: mountTimeoutMs,
-      log: this.#log,
-      onWalLimit: () => void this.#exports.relieve(),
-      onUnmounted: () => void this.#exports.endAll('the volume was unmounted'),
+      ...this.#settings(),
+      hasStandby,
       onSpawn: (process) => {
         this.#process = process
         if (this.#isStopping) process.kill()
@@ -240,7 +284,7 @@ export class Volume {
       await process.call('snapshot-release', { snapshot }, callTimeoutMs)
     }
     const report = await process.call('snapshot-acquire', {}, flushTimeoutMs, ({ snapshot }) => void release(snapshot).catch(() => undefined)) // prettier-ignore
-    return { file: this.file, ...report, release: () => release(report.snapshot) }
+    return { file: this.file, ...report, isHeld: process.holder(), release: () => release(report.snapshot) }
   }
 
   async #unmountNow(mounted: Mounted, force: boolean, timeoutMs: number): Promise<void> {
@@ -286,6 +330,14 @@ export class Volume {
     this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
   }
 
+  /** umount(8) by somebody else returns before the FUSE process has finished: whoever mounts next waits for that. */
+  async #awaitOutsideUnmount(): Promise<void> {
+    if (this.#state.state !== 'mounted' || isMountReadOnly(this.mountpoint) !== null) return
+    const { process } = this.#state
+    const exit = await Promise.race([process.exited, sleep(outsideUnmountTimeoutMs, undefined, { ref: false })])
+    if (exit !== undefined) await this.#afterExit(process, exit)
+  }
+
   /** A mount failed. Exports of the unmounted file go on when no FUSE process has come near it. */
   async #undoMount(): Promise<void> {
     if (this.#process !== undefined) await this.#cleanUp('the mount failed')
@@ -303,34 +355,6 @@ export class Volume {
       this.#log.error({ err: error }, 'clean-up after a mount failed')
     }
   }
-}
-
-/** Open handles. The kernel tells of a close(2) after it has returned: handles are seen to go for a moment before they count. */
-async function countHandles(process: MountProcess): Promise<number> {
-  for (const deadline = Date.now() + releaseGraceMs; ; await sleep(releasePauseMs)) {
-    const { handles } = await process.call('status', {}, callTimeoutMs)
-    if (handles === 0 || Date.now() > deadline) return handles
-  }
-}
-
-async function waitForExit(process: MountProcess, timeoutMs: number): Promise<Exit> {
-  const timer = setTimeout(() => {
-    process.kill()
-  }, timeoutMs)
-  try {
-    return await process.exited
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-function busyError(id: string, handles: number, exports: number): ErrnoError {
-  const users = [handles > 0 ? `${String(handles)} open handles` : '', exports > 0 ? `${String(exports)} running exports` : '']
-  const by = users.filter((user) => user !== '').join(' and ')
-  return new ErrnoError('EBUSY', `volume ${id}: is in use${by === '' ? '' : `: ${by}`}`, {
-    context: { handles, exports },
-    hint: 'end what uses it, or say ?force=true',
-  })
 }
 
 async function acquireIfThere(file: string): Promise<Owner | undefined> {

@@ -1,11 +1,12 @@
 /**
  * The driver direct: our own FUSE protocol, served by a thread that blocks in read(2) on /dev/fuse.
- * Keeps: the device stays open until the volume is closed. Leaves: what the thread does to serving-thread.ts.
+ * Keeps: the device is the keeper's, so it outlives this process. Leaves: what the thread does to serving-thread.ts.
  */
-import { closeSync } from 'node:fs'
+import { release } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { ErrnoError, fromPlainError, type Ino } from '../base/index.ts'
-import { answerLateSeek, mountFuse, openFuseDevice, type LateSeek, type Negotiated } from '../fuse/index.ts'
+import { answerLateSeek, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
+import { deviceFd } from './descriptors.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
 
@@ -18,37 +19,52 @@ const maxYoungGenerationSizeMb = 6
 /** The extension of this very file: `.ts` in the repository, `.js` in the package. */
 const threadUrl = new URL(import.meta.url.replace(/direct-server(\.[jt]s)$/, 'serving-thread$1'))
 
+/** Linux 6.9 sends unanswered requests again. `LITEVOL_RESEND=off` stands for an older kernel, in tests. */
+function useResend(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number)
+  return process.env['LITEVOL_RESEND'] !== 'off' && (major > 6 || (major === 6 && minor >= 9))
+}
+
 export class DirectServer implements VolumeServer {
-  readonly #parts: ServerParts
-  readonly #deviceFd: number
   readonly #thread: Worker
   readonly #opened = Promise.withResolvers<Ino>()
   readonly #negotiated = Promise.withResolvers<Negotiated>()
   readonly #ended = Promise.withResolvers<undefined>()
   readonly #closed = Promise.withResolvers<undefined>()
+  readonly #loaded = Promise.withResolvers<undefined>()
+  #parts: ServerParts | undefined
+  #deviceFd = -1
   #root: Ino | undefined
   #isMounted = false
 
-  private constructor(parts: ServerParts) {
-    this.#parts = parts
-    this.#deviceFd = openFuseDevice()
-    for (const { promise } of [this.#opened, this.#ended, this.#closed]) promise.catch(() => undefined) // looked at by whoever waits for it
-    const { file, logLevel } = parts.options
-    const workerData: ThreadOptions = { file, deviceFd: this.#deviceFd, shared: parts.shared, logLevel }
-    this.#thread = new Worker(threadUrl, { workerData, resourceLimits: { maxYoungGenerationSizeMb } })
+  /** Starts the serving thread, which loads everything and waits. */
+  constructor() {
+    for (const { promise } of [this.#loaded, this.#opened, this.#ended, this.#closed]) promise.catch(() => undefined) // looked at by whoever waits for it
+    this.#thread = new Worker(threadUrl, { resourceLimits: { maxYoungGenerationSizeMb } })
     this.#listen()
   }
 
-  /** Starts the serving thread; returns when it has the volume open. */
-  static async open(parts: ServerParts): Promise<DirectServer> {
-    const server = new DirectServer(parts)
-    try {
-      server.#root = await server.#opened.promise
-      return server
-    } catch (error) {
-      closeSync(server.#deviceFd)
-      throw error
+  async open(parts: ServerParts): Promise<void> {
+    this.#parts = parts
+    this.#deviceFd = deviceFd()
+    const { options, generation, shared } = parts
+    const { file, runFolder, connection, logLevel } = options
+    const threadOptions: ThreadOptions = {
+      file,
+      deviceFd: this.#deviceFd,
+      connection,
+      runFolder,
+      generation,
+      useResend: useResend(),
+      shared,
+      logLevel,
     }
+    this.#order({ order: 'open', options: threadOptions })
+    this.#root = await this.#opened.promise
+  }
+
+  get loaded(): Promise<undefined> {
+    return this.#loaded.promise
   }
 
   get root(): Ino {
@@ -65,22 +81,30 @@ export class DirectServer implements VolumeServer {
   }
 
   async mount(): Promise<Negotiated> {
-    const { source, mountpoint, readOnly } = this.#parts.options
-    mountFuse(this.#deviceFd, { source, mountpoint, readOnly })
-    this.#isMounted = true
-    this.#order('serve')
+    const { source, mountpoint, readOnly, mountOptions } = this.#open().options
+    mountFuse(this.#deviceFd, { source, mountpoint, readOnly, extraOptions: mountOptions })
+    this.takeOver()
     const agreed = await Promise.race([this.#negotiated.promise, this.ended])
     if (agreed === undefined) throw new ErrnoError('ENOTCONN', `mount ${mountpoint}: unmounted before it was ready`)
     return agreed
+  }
+
+  takeOver(): void {
+    this.#isMounted = true
+    this.#order({ order: 'serve' })
   }
 
   /** A request is committed before it is answered. */
   async settle(): Promise<void> {}
 
   async close(): Promise<void> {
-    this.#order('close')
+    this.#order({ order: 'close' })
     await this.#closed.promise
-    closeSync(this.#deviceFd)
+  }
+
+  #open(): ServerParts {
+    if (this.#parts === undefined) throw new ErrnoError('EIO', 'volume: is not open')
+    return this.#parts
   }
 
   #order(order: ThreadOrder): void {
@@ -89,6 +113,9 @@ export class DirectServer implements VolumeServer {
 
   #listen(): void {
     const handlers: { [R in ThreadReport as R['type']]: (report: R) => void } = {
+      loaded: () => {
+        this.#loaded.resolve(undefined)
+      },
       opened: ({ root }) => {
         this.#opened.resolve(root as Ino)
       },
@@ -123,7 +150,7 @@ export class DirectServer implements VolumeServer {
 
   /** Answers for the serving thread, which serves the pages that the answer needs. */
   async #answerLateSeek(seek: LateSeek): Promise<void> {
-    const { maintenance, logger } = this.#parts
+    const { maintenance, logger } = this.#open()
     try {
       await answerLateSeek(this.#deviceFd, seek, () => maintenance.seek(seek.nodeid as number as Ino, seek.offset, seek.target))
     } catch (error) {
@@ -133,6 +160,6 @@ export class DirectServer implements VolumeServer {
   }
 
   #fail(error: unknown): void {
-    for (const waiting of [this.#opened, this.#ended, this.#closed]) waiting.reject(error)
+    for (const waiting of [this.#loaded, this.#opened, this.#ended, this.#closed]) waiting.reject(error)
   }
 }

@@ -1,27 +1,47 @@
 /**
  * How often the kernel has been told of each inode (nlookup of linux/fuse.h).
- * Keeps: an inode is known as long as the kernel may ask for it by number. Leaves: collecting forgotten orphans to the filesystem.
+ * Keeps: an inode is known as long as the kernel may ask for it by number. What a predecessor has told it died with him: an inode
+ *   of his counts as known until a forget says more than was told since, for the kernel drops an inode with all its references
+ *   at once (fuse_evict_inode of fs/fuse/inode.c), or until the mount ends.
+ * Leaves: collecting forgotten orphans to the filesystem.
  */
 import type { Ino } from '../base/index.ts'
 
 export class LookupCounts {
   readonly #counts = new Map<Ino, number>()
+  /** Inodes below this number may have been told of by a predecessor. */
+  readonly #inheritedBelow: number
+  /** Those of them that the kernel is known to have dropped. */
+  readonly #dropped = new Set<Ino>()
+
+  /** `inheritedBelow` is 0 where there was no predecessor. */
+  constructor(inheritedBelow: number) {
+    this.#inheritedBelow = inheritedBelow
+  }
 
   /** The kernel is told of the inode once more. */
   add(ino: Ino): void {
     this.#counts.set(ino, (this.#counts.get(ino) ?? 0) + 1)
   }
 
-  /** The kernel drops `nlookup` of its references; returns whether none is left. */
+  /** The kernel drops `nlookup` of its references; returns whether none is left, as far as can be known. */
   drop(ino: Ino, nlookup: number): boolean {
     const left = (this.#counts.get(ino) ?? 0) - nlookup
-    if (left > 0) this.#counts.set(ino, left)
-    else this.#counts.delete(ino)
-    return left <= 0
+    if (left > 0) {
+      this.#counts.set(ino, left)
+      return false
+    }
+    this.#counts.delete(ino)
+    if (left < 0 && ino < this.#inheritedBelow) this.#dropped.add(ino)
+    return !this.#isInherited(ino)
   }
 
   /** Whether the kernel may still ask for the inode. */
   has(ino: Ino): boolean {
-    return this.#counts.has(ino)
+    return this.#counts.has(ino) || this.#isInherited(ino)
+  }
+
+  #isInherited(ino: Ino): boolean {
+    return ino < this.#inheritedBelow && !this.#dropped.has(ino)
   }
 }

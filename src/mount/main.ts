@@ -1,14 +1,29 @@
 /**
- * The FUSE process: serves one volume file at one mountpoint. Started with StartOptions as its one argument.
- * Keeps: it ends by itself when its mount is gone (exit 0), when SIGTERM or SIGINT comes or its starter dies (after a
- *   forced unmount, exit 0), or when it cannot serve (exit 1). What it says goes over the IPC channel if there is one.
- * Leaves: everything but the channel and the signals to serving.ts.
+ * A FUSE process: serves one volume file at one mountpoint, or stands by to go on when the process that does dies. Started by
+ * keeper.sh with StartOptions and the number of its generation.
+ * Keeps: it ends with 0 when its mount is gone, which it sees to itself when SIGTERM or SIGINT comes or its leash ends (by force),
+ *   and with 1 when it cannot serve. The first generation mounts; each later one waits for a byte on standard input.
+ * Leaves: the mount to serving.ts, the socket to control-socket.ts, replacing it to the keeper.
  */
+import { writeSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
-import { protocol, type CallMessage, type CallName, type Calls, type ProcessMessage, type StartOptions } from './messages.ts'
+import { ControlSocket } from './control-socket.ts'
+import { leashFd } from './descriptors.ts'
+import {
+  protocol,
+  type CallMessage,
+  type CallName,
+  type Calls,
+  type EventMessage,
+  type ReplyMessage,
+  type StartOptions,
+} from './messages.ts'
+import type { Handover } from './run-folder.ts'
 import { Serving } from './serving.ts'
 
 const options = parseOptions(process.argv[2])
+const generation = Number(process.argv[3] ?? 1)
 const logger = makeLogger('litevol-fuse', options.logLevel).child({ file: options.file })
 
 /** The supervisor has ordered the unmount: it has ended its exports before, and need not be told. */
@@ -22,28 +37,6 @@ function parseOptions(argument: string | undefined): StartOptions {
   const isOurs = typeof parsed === 'object' && parsed !== null && 'protocol' in parsed && parsed.protocol === protocol
   if (!isOurs) throw new ErrnoError('EPROTO', `start options: protocol ${String(protocol)} is needed: started by another version?`)
   return parsed as StartOptions
-}
-
-/** What has been begun for the starter: it is finished before this process ends. */
-const pending = new Set<Promise<void>>()
-
-function track(work: Promise<void>): void {
-  pending.add(work)
-  void work.then(() => pending.delete(work))
-}
-
-/** Sends a message, if anybody listens; an error means that nobody does any more. */
-function send(message: ProcessMessage): void {
-  const { promise, resolve } = Promise.withResolvers<undefined>()
-  track(promise)
-  if (process.connected && process.send !== undefined) process.send(message, undefined, undefined, () => resolve(undefined))
-  else resolve(undefined)
-}
-
-/** Ends the process when everything that was begun has been answered and said. */
-async function end(code: number): Promise<never> {
-  while (pending.size > 0) await Promise.all(pending)
-  process.exit(code)
 }
 
 /** What each call does. */
@@ -72,12 +65,22 @@ function makeCalls(serving: Serving): {
   }
 }
 
-async function answer(calls: ReturnType<typeof makeCalls>, { id, call, request }: CallMessage): Promise<void> {
+async function answer(calls: ReturnType<typeof makeCalls>, { id, call, request }: CallMessage): Promise<ReplyMessage> {
   try {
     const run = calls[call] as (request: Calls[CallName]['request']) => Promise<Calls[CallName]['reply']>
-    send({ type: 'reply', id, reply: await run(request) })
+    return { type: 'reply', id, reply: await run(request) }
   } catch (error) {
-    send({ type: 'error', id, error: toPlainError(error) })
+    return { type: 'error', id, error: toPlainError(error) }
+  }
+}
+
+/** Tells the starter, who may be gone, how the start went. */
+function tellStarter(event: EventMessage): void {
+  if (generation > 1) return
+  try {
+    writeSync(1, `${JSON.stringify(event)}\n`)
+  } catch {
+    // It does not wait for it any more.
   }
 }
 
@@ -96,11 +99,14 @@ function stop(serving: Serving, reason: string): void {
 function stopWhenAsked(): (serving: Serving) => void {
   let serving: Serving | undefined
   let asked: string | undefined
-  for (const reason of ['SIGTERM', 'SIGINT', 'SIGHUP', 'disconnect']) {
-    process.on(reason, () => {
-      asked = reason
-      if (serving !== undefined) stop(serving, reason)
-    })
+  const ask = (reason: string): void => {
+    asked = reason
+    if (serving !== undefined) stop(serving, reason)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, ask)
+  if (options.hasLeash) {
+    const leash = new Socket({ fd: leashFd, readable: true, writable: false }).resume()
+    leash.on('error', () => undefined).once('close', () => ask('the starter is gone'))
   }
   return (started) => {
     serving = started
@@ -108,30 +114,61 @@ function stopWhenAsked(): (serving: Serving) => void {
   }
 }
 
+/** Waits until the predecessor is dead; ends this process when the keeper is. */
+async function waitForTurn(): Promise<void> {
+  process.title = `litevol: standing by for ${options.file}`
+  const { promise, resolve } = Promise.withResolvers<undefined>()
+  process.stdin.once('data', () => {
+    resolve(undefined)
+  })
+  process.stdin.once('end', () => process.exit(0))
+  await promise
+  process.stdin.pause()
+}
+
+/** A signal to the keeper: it may be gone. */
+function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2'): void {
+  if (process.ppid > 1) process.kill(process.ppid, signal)
+}
+
+/** Mounts, or takes over when it is time to. */
+async function begin(serving: Serving, onWalLimit: (walBytes: number) => void): Promise<Handover> {
+  if (generation === 1) return serving.start(onWalLimit)
+  await serving.loaded
+  tellKeeper('SIGUSR2')
+  await waitForTurn()
+  return serving.takeOver(onWalLimit)
+}
+
 /** Snapshots are still read: closing the volume, as `abandon` would, changes their bytes; the end of this process does not. */
 const isHeld = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
 
 async function main(): Promise<void> {
   const startStopping = stopWhenAsked()
-  const started = await Serving.start(options, logger, (walBytes) => {
-    send({ type: 'wal-limit', walBytes })
+  const serving = new Serving(options, generation, logger)
+  const control: { socket?: ControlSocket } = {}
+  const { restarts, negotiated, dirtyLimit } = await begin(serving, (walBytes) => {
+    control.socket?.broadcast({ type: 'wal-limit', walBytes })
   })
-  const { serving, negotiated, dirtyLimit } = started
   const { kernel, flags, maxWrite } = negotiated
+  const who = { pid: process.pid, keeper: process.ppid, generation, restarts, driver: options.driver }
+  const ready: EventMessage = { type: 'ready', protocol, ...who, kernel, flags, maxWrite, dirtyLimit }
   const calls = makeCalls(serving)
-  process.on('message', (message: CallMessage) => {
-    track(answer(calls, message))
-  })
-  logger.info({ mountpoint: options.mountpoint, kernel, dirtyLimit }, 'mounted')
-  send({ type: 'ready', protocol, kernel, flags, maxWrite, dirtyLimit })
+  const socket = await ControlSocket.listen(options.runFolder, ready, (call) => answer(calls, call))
+  control.socket = socket
+  logger.info({ mountpoint: options.mountpoint, generation, kernel, dirtyLimit }, generation === 1 ? 'mounted' : 'took over')
+  tellStarter(ready)
+  tellKeeper('SIGUSR1')
   startStopping(serving)
   try {
     await serving.ended
-    if (!isOrdered) send({ type: 'unmounted' })
-    await serving.finish(() => process.connected)
+    if (!isOrdered) socket.broadcast({ type: 'unmounted' })
+    await serving.finish(() => socket.isWatched)
   } catch (error) {
-    if (!isHeld(error)) await serving.abandon()
+    if (options.driver === 'fuse-native' && !isHeld(error)) await serving.abandon() // nobody can go on with it
     throw error
+  } finally {
+    await socket.close()
   }
   logger.info('unmounted')
 }
@@ -141,7 +178,7 @@ try {
   await main()
 } catch (error) {
   logger.fatal({ err: error }, `cannot serve: ${messageOf(error)}`)
-  send({ type: 'failed', error: toPlainError(error) })
+  tellStarter({ type: 'failed', error: toPlainError(error) })
   exitCode = 1
 }
-await end(exitCode)
+process.exit(exitCode)

@@ -1,13 +1,14 @@
 /**
- * What the supervisor and a FUSE process say to each other: the start options (one JSON argument of the process),
- * the calls over the IPC channel, and the events the process sends by itself.
- * Keeps: the unions are closed and carry a protocol number; nothing secret is in the start options.
- * Leaves: carrying them to manager/mount-process.ts on one side and mount/main.ts on the other.
+ * What the supervisor and a FUSE process say to each other: the start options (one JSON argument of the process), and one line
+ * of JSON for each message over the unix socket in its run folder: calls, replies, and events that the process sends by itself.
+ * Keeps: the unions are closed and carry a protocol number; nothing secret is in the start options. Who connects is greeted by
+ *   `ready`; the first process of a mount writes `ready` or `failed` to its standard output too, for its starter.
+ * Leaves: carrying them to manager/mount-process.ts on one side and mount/control-socket.ts on the other.
  */
 import type { DriverName, LogLevel, PlainError } from '../base/index.ts'
 
 /** Raised with every change of this file that an older process would misread. */
-export const protocol = 2
+export const protocol = 3
 
 /** The first argument of src/mount/main.ts, as JSON. */
 export interface StartOptions {
@@ -21,6 +22,14 @@ export interface StartOptions {
   readonly readOnly: boolean
   /** Who answers the kernel. */
   readonly driver: DriverName
+  /** More words of mount(8) for the mount, `noatime`, `nodev`: those of the virtual filesystem, without commas. */
+  readonly mountOptions: readonly string[]
+  /** An empty folder of its own, which only root may enter, absolute, best on tmpfs: what the processes of this mount share. */
+  readonly runFolder: string
+  /** A random number that names the FUSE connection. */
+  readonly connection: number
+  /** Unmount by force when descriptor 5 ends: the starter holds its other end. */
+  readonly hasLeash: boolean
   readonly logLevel: LogLevel
   /** Begin a snapshot with id 0 before the first change: exports of the file as it lies are still running. */
   readonly holdSnapshot: boolean
@@ -31,6 +40,10 @@ export interface StartOptions {
   /** How long to wait for another owner of the file that is finishing, in ms. */
   readonly ownerTimeoutMs: number
 }
+
+/** Names in the run folder that both sides know. */
+export const socketName = 'socket'
+export const keeperName = 'keeper'
 
 /** Promise 5's pair, and the pair that names the bytes of an export. */
 export interface StateReport {
@@ -86,6 +99,14 @@ export type EventMessage =
   | {
       readonly type: 'ready'
       readonly protocol: typeof protocol
+      readonly pid: number
+      /** The process that replaces this one when it dies. */
+      readonly keeper: number
+      /** 1 for the process that mounted; each successor has one more, though numbers may be left out. */
+      readonly generation: number
+      /** How often the process of this mount was replaced so far. */
+      readonly restarts: number
+      readonly driver: DriverName
       readonly kernel: string
       readonly flags: readonly string[]
       readonly maxWrite: number

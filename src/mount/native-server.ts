@@ -3,43 +3,51 @@
  * Keeps: one request is one uninterrupted run, as in the serving thread. Leaves: libfuse's callbacks to src/fuse/native.
  */
 import { setImmediate as turn } from 'node:timers/promises'
-import { ErrnoError, type Ino, type Logger } from '../base/index.ts'
+import { ErrnoError, type Ino } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
 import { NATIVE_MAX_WRITE, NativeMount, type Negotiated } from '../fuse/index.ts'
-import type { StartOptions } from './messages.ts'
+import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
 
 /** libfuse does not tell what it agreed on with the kernel: nothing that has to be known here. */
 const negotiated: Negotiated = { kernel: 'by libfuse 2', flags: [], maxWrite: NATIVE_MAX_WRITE, hasResend: false }
 
+interface OpenVolume {
+  readonly parts: ServerParts
+  readonly volume: Volume
+  readonly filesystem: VolumeFilesystem
+}
+
 export class NativeServer implements VolumeServer {
-  readonly #options: StartOptions
-  readonly #logger: Logger
-  readonly #volume: Volume
-  readonly #filesystem: VolumeFilesystem
   readonly #ended = Promise.withResolvers<undefined>()
+  #opened: OpenVolume | undefined
   #mount: NativeMount | undefined
   #isMounted = false
 
-  private constructor({ options, shared, logger }: ServerParts) {
-    this.#options = options
-    this.#logger = logger
-    this.#volume = Volume.open(options.file)
-    this.#volume.collectOrphans()
-    this.#filesystem = new VolumeFilesystem(this.#volume, shared, (err, ino) => {
-      logger.warn({ err, ino }, 'a removed inode keeps its space for now')
-    })
+  readonly loaded = Promise.resolve(undefined)
+
+  constructor() {
     this.#ended.promise.catch(() => undefined) // looked at by whoever waits for it
   }
 
-  /** Opens the volume. */
-  static open(parts: ServerParts): Promise<NativeServer> {
-    return Promise.resolve(new NativeServer(parts))
+  open(parts: ServerParts): Promise<void> {
+    const { options, shared, logger } = parts
+    const volume = Volume.open(options.file)
+    const filesystem = new VolumeFilesystem(volume, {
+      shared,
+      handlesFile: new RunFolder(options.runFolder).handles,
+      isSuccessor: false,
+      onFault: (err, ino) => {
+        logger.warn({ err, ino }, 'a removed inode keeps its space for now')
+      },
+    })
+    this.#opened = { parts, volume, filesystem }
+    return Promise.resolve()
   }
 
   get root(): Ino {
-    return this.#volume.root
+    return this.#open().volume.root
   }
 
   get isMounted(): boolean {
@@ -51,8 +59,9 @@ export class NativeServer implements VolumeServer {
   }
 
   async mount(): Promise<Negotiated> {
-    const { source, mountpoint, readOnly } = this.#options
-    this.#mount = NativeMount.start(this.#filesystem, { source, mountpoint, readOnly, logger: this.#logger })
+    const { parts, filesystem } = this.#open()
+    const { source, mountpoint, readOnly, mountOptions } = parts.options
+    this.#mount = NativeMount.start(filesystem, { source, mountpoint, readOnly, extraOptions: mountOptions, logger: parts.logger })
     this.#isMounted = true
     this.#mount.ended.then(() => {
       this.#isMounted = false
@@ -63,13 +72,23 @@ export class NativeServer implements VolumeServer {
     return negotiated
   }
 
+  takeOver(): never {
+    throw new ErrnoError('EOPNOTSUPP', 'driver fuse-native: libfuse cannot go on with the connection of another process')
+  }
+
   async settle(): Promise<void> {
     while (this.#mount?.isSettled === false) await turn()
   }
 
   close(): Promise<void> {
     this.#mount?.close()
-    this.#volume.close()
+    this.#opened?.filesystem.close()
+    this.#opened?.volume.close()
     return Promise.resolve()
+  }
+
+  #open(): OpenVolume {
+    if (this.#opened === undefined) throw new ErrnoError('EIO', 'volume: is not open')
+    return this.#opened
   }
 }

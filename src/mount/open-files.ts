@@ -1,8 +1,10 @@
 /**
- * The open file handles of a mount, in memory that both threads of the FUSE process see.
- * Keeps: a handle's slot is set before the kernel learns of it and cleared at its release; one thread writes, the other only reads.
+ * The open file handles of a mount, in memory that both threads of the FUSE process see, and in a file for its successor.
+ * Keeps: a handle's slot is set before the kernel learns of it and cleared at its release; one thread writes, the other only reads;
+ *   the file, on tmpfs, outlives the process, not the machine.
  * Leaves: what is done with the open files to volume-filesystem.ts (serving) and serving.ts (flushing, busy or not).
  */
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
 import { ErrnoError, type Fh, type Ino } from '../base/index.ts'
 
 /** Slots at the start, and at most: a million open files at once. */
@@ -22,6 +24,18 @@ export interface SharedFiles {
   readonly counters: SharedArrayBuffer
 }
 
+/** A handle that a predecessor has given out. */
+interface InheritedHandle {
+  readonly fh: number
+  /** As in a slot. */
+  readonly value: bigint
+  /** The request that opened it. */
+  readonly request: number
+}
+
+/** A record of the handles file: the slot's value, then the number of the request that opened it; both 64 bits. */
+const recordBytes = 16
+
 /** Makes the shared memory of one mount. */
 export function makeSharedFiles(): SharedFiles {
   const slots = new SharedArrayBuffer(firstSlots * slotBytes, { maxByteLength: maximumSlots * slotBytes })
@@ -33,34 +47,66 @@ export class OpenFiles {
   readonly #shared: SharedFiles
   readonly #slots: BigInt64Array
   readonly #counters: Int32Array
+  readonly #file: number
+  readonly #record = Buffer.alloc(recordBytes)
+  /** Handles of a predecessor by the request that opened them: it may be sent again. */
+  readonly #inherited = new Map<number, Fh>()
   /** Slots given back; taken before new ones. */
   readonly #free: Fh[] = []
   #next = 1
+  #request = 0
 
-  constructor(shared: SharedFiles) {
+  /** `path` names the handles file: what it holds is taken over, what changes is written to it at once. */
+  constructor(shared: SharedFiles, path: string) {
     this.#shared = shared
     this.#slots = new BigInt64Array(shared.slots)
     this.#counters = new Int32Array(shared.counters)
+    this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+    for (const handle of readHandles(path)) this.#inherit(handle)
   }
 
-  /** Notes one more handle and returns its number. Throws EAGAIN when a million are open. */
+  /** Counts a request; a handle that is opened now is its. */
+  begin(request: number): void {
+    this.#request = request
+    Atomics.add(this.#counters, REQUESTS, 1)
+  }
+
+  /** Notes one more handle and returns its number: for a request sent again, the number it got before. Throws EAGAIN when a million are open. */
   open(ino: Ino, isWritable: boolean): Fh {
+    const known = this.#inherited.get(this.#request)
+    if (known !== undefined) return known
     const fh = this.#free.pop() ?? this.#newSlot()
-    Atomics.store(this.#slots, fh, BigInt(isWritable ? ino : -ino))
+    this.#write(fh, BigInt(isWritable ? ino : -ino))
     Atomics.add(this.#counters, HANDLES, 1)
     return fh
   }
 
   /** Forgets a handle; one that is not open is left alone. */
   release(fh: Fh): void {
-    if (fh <= 0 || fh >= this.#next || Atomics.exchange(this.#slots, fh, 0n) === 0n) return
+    if (fh <= 0 || fh >= this.#next || Atomics.load(this.#slots, fh) === 0n) return
+    this.#write(fh, 0n)
     this.#free.push(fh)
     Atomics.sub(this.#counters, HANDLES, 1)
   }
 
-  /** Counts a request. */
-  count(): void {
-    Atomics.add(this.#counters, REQUESTS, 1)
+  close(): void {
+    closeSync(this.#file)
+  }
+
+  /** The file first: a successor may know of a handle that nobody got, but must not miss one. */
+  #write(fh: Fh, value: bigint): void {
+    this.#record.writeBigInt64LE(value, 0)
+    this.#record.writeDoubleLE(this.#request, 8)
+    writeSync(this.#file, this.#record, 0, recordBytes, fh * recordBytes)
+    Atomics.store(this.#slots, fh, value)
+  }
+
+  /** Takes a handle over. Free slots between are left alone: a RELEASE that comes again must not hit a new handle. */
+  #inherit({ fh, value, request }: InheritedHandle): void {
+    while (this.#next <= fh + 1) this.#newSlot()
+    Atomics.store(this.#slots, fh, value)
+    Atomics.add(this.#counters, HANDLES, 1)
+    this.#inherited.set(request, fh as Fh)
   }
 
   #newSlot(): Fh {
@@ -68,6 +114,16 @@ export class OpenFiles {
     if (this.#next === this.#slots.length) this.#shared.slots.grow(this.#shared.slots.byteLength * 2)
     return this.#next++ as Fh
   }
+}
+
+function readHandles(path: string): InheritedHandle[] {
+  const records = readFileSync(path)
+  const count = Math.floor(records.length / recordBytes)
+  const handles = Array.from({ length: count }, (_, fh) => {
+    const at = fh * recordBytes
+    return { fh, value: records.readBigInt64LE(at), request: records.readDoubleLE(at + 8) }
+  })
+  return handles.filter(({ value }) => value !== 0n)
 }
 
 /** Open handles, as the other thread sees them. */

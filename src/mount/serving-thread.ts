@@ -1,28 +1,41 @@
 /**
  * The serving thread: opens the volume, answers the kernel until the mount is gone, closes the volume when told.
- * Keeps: the loop blocks its thread, so this one does nothing else; every change is made here.
+ * Keeps: the loop blocks its thread, so this one does nothing else; every change is made here; a successor first answers what its
+ *   predecessor left unanswered.
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
-import { parentPort, workerData } from 'node:worker_threads'
-import { makeLogger, toPlainError, type LogLevel, type PlainError } from '../base/index.ts'
+import { parentPort } from 'node:worker_threads'
+import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
-import { FuseSession, type LateSeek, type Negotiated } from '../fuse/index.ts'
+import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
+import { Failpoint } from './failpoint.ts'
 import type { SharedFiles } from './open-files.ts'
+import { PoisonGuard } from './poison.ts'
+import { RequestCopy, readRequestCopy } from './request-copy.ts'
+import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 
-/** What the control thread starts this one with. */
+/** What it opens and serves. */
 export interface ThreadOptions {
   readonly file: string
   readonly deviceFd: number
+  /** Names the FUSE connection (Volume.open). */
+  readonly connection: number
+  readonly runFolder: string
+  /** 1 for the process that mounts, more for each successor. */
+  readonly generation: number
+  /** Whether the kernel is asked to send unanswered requests again; otherwise a copy of each is kept. */
+  readonly useResend: boolean
   readonly shared: SharedFiles
   readonly logLevel: LogLevel
 }
 
-/** Control thread → this one: start serving; close the volume and end. */
-export type ThreadOrder = 'serve' | 'close'
+/** Control thread → this one. */
+export type ThreadOrder = { readonly order: 'open'; readonly options: ThreadOptions } | { readonly order: 'serve' | 'close' }
 
 /** This one → control thread. */
 export type ThreadReport =
+  | { readonly type: 'loaded' }
   | { readonly type: 'opened'; readonly root: number }
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   /** The mount is gone. */
@@ -32,48 +45,117 @@ export type ThreadReport =
   | { readonly type: 'failed'; readonly error: PlainError }
 
 const port = parentPort
-if (port === null) throw new Error('serving-thread.ts is started by serving.ts, not by hand')
-const { file, deviceFd, shared, logLevel } = workerData as ThreadOptions
+if (port === null) throw new Error('serving-thread.ts is started by direct-server.ts, not by hand')
 const report = (message: ThreadReport): void => {
   port.postMessage(message)
 }
 
-/** Runs a step; what it throws is reported, and the thread ends. */
-function step(work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    report({ type: 'failed', error: toPlainError(error) })
-    port?.close()
+/** The open volume, and what serves it. */
+class Service {
+  readonly #options: ThreadOptions
+  readonly #volume: Volume
+  readonly #filesystem: VolumeFilesystem
+  readonly #guard: PoisonGuard
+  readonly #copy: RequestCopy | undefined
+  /** What a predecessor had in hand when it died. */
+  readonly #left: Buffer | undefined
+  readonly #failpoint: Failpoint | undefined
+  readonly #logger: Logger
+
+  constructor(options: ThreadOptions) {
+    const { file, connection, generation, shared, logLevel, useResend } = options
+    const folder = new RunFolder(options.runFolder)
+    this.#options = options
+    this.#failpoint = Failpoint.find(process.env['LITEVOL_FAILPOINT'], generation)
+    const failpoint = this.#failpoint
+    this.#volume = Volume.open(file, { fuseConnection: connection, ...(failpoint && { beforeCommit: () => failpoint.reach('working') }) })
+    this.#logger = makeLogger('litevol-fuse', logLevel)
+    const isSuccessor = generation > 1
+    this.#filesystem = new VolumeFilesystem(this.#volume, {
+      shared,
+      handlesFile: folder.handles,
+      isSuccessor,
+      onFault: (err, ino) => {
+        this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
+      },
+    })
+    this.#guard = new PoisonGuard(folder.suspect)
+    this.#left = isSuccessor && !useResend ? readRequestCopy(folder.request) : undefined
+    this.#copy = useResend ? undefined : new RequestCopy(folder.request)
+  }
+
+  get root(): number {
+    return this.#volume.root
+  }
+
+  serve(): void {
+    const { deviceFd, generation, useResend } = this.#options
+    const observer = this.#observer()
+    const session = new FuseSession(deviceFd, this.#filesystem, {
+      logger: this.#logger,
+      guard: this.#guard,
+      ...(observer && { observer }),
+      onInit: (negotiated) => {
+        report({ type: 'negotiated', negotiated })
+      },
+      onLateSeek: (seek) => {
+        report({ type: 'late-seek', seek })
+      },
+    })
+    if (generation > 1 && useResend) requestResend(deviceFd)
+    if (this.#left !== undefined) session.serveCopy(this.#left)
+    session.serve()
+    report({ type: 'ended' })
+  }
+
+  close(): void {
+    this.#filesystem.close()
+    this.#guard.close()
+    this.#copy?.close()
+    this.#volume.close()
+    report({ type: 'closed' })
+  }
+
+  #observer(): RequestObserver | undefined {
+    const [copy, failpoint] = [this.#copy, this.#failpoint]
+    if (copy === undefined && failpoint === undefined) return undefined
+    return {
+      read(request, length) {
+        copy?.keep(request, length)
+        failpoint?.begin(request.readUInt32LE(4))
+      },
+      served: () => failpoint?.reach('committed'),
+      answered: () => failpoint?.reach('answered'),
+    }
   }
 }
 
-step(() => {
-  const volume = Volume.open(file)
-  volume.collectOrphans()
-  const logger = makeLogger('litevol-fuse', logLevel)
-  const filesystem = new VolumeFilesystem(volume, shared, (err, ino) => {
-    logger.warn({ err, ino }, 'a removed inode keeps its space for now')
-  })
-  const orders: Record<ThreadOrder, () => void> = {
-    serve() {
-      const onInit = (negotiated: Negotiated): void => {
-        report({ type: 'negotiated', negotiated })
-      }
-      const onLateSeek = (seek: LateSeek): void => {
-        report({ type: 'late-seek', seek })
-      }
-      new FuseSession(deviceFd, filesystem, { logger, onInit, onLateSeek }).serve()
-      report({ type: 'ended' })
-    },
-    close() {
-      volume.close()
-      report({ type: 'closed' })
-      port.close()
-    },
+let service: Service | undefined
+
+function obey(message: ThreadOrder): void {
+  switch (message.order) {
+    case 'open':
+      service = new Service(message.options)
+      report({ type: 'opened', root: service.root })
+      return
+    case 'serve':
+      service?.serve()
+      return
+    case 'close':
+      service?.close()
+      port?.close()
+      return
+    default:
+      message satisfies never
   }
-  port.on('message', (order: ThreadOrder) => {
-    step(orders[order])
-  })
-  report({ type: 'opened', root: volume.root })
+}
+
+port.on('message', (message: ThreadOrder) => {
+  try {
+    obey(message)
+  } catch (error) {
+    report({ type: 'failed', error: toPlainError(error) })
+    port.close()
+  }
 })
+report({ type: 'loaded' })

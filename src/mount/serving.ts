@@ -7,14 +7,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, type Logger } from '../base/index.ts'
 import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
-import { abortConnection, deviceNumber, setDirtyLimit, unmountFuse, type Negotiated } from '../fuse/index.ts'
+import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
+import { lockFd } from './descriptors.ts'
 import { DirectServer } from './direct-server.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
 import { NativeServer } from './native-server.ts'
 import { countHandles, countRequests, makeSharedFiles, writtenInodes } from './open-files.ts'
-import type { VolumeServer } from './volume-server.ts'
+import { RunFolder, type Handover } from './run-folder.ts'
+import type { ServerParts, VolumeServer } from './volume-server.ts'
 
 /** How long after umount(2) the connection may take to end by itself, in ms: longer means another bind keeps it alive. */
 const detachGraceMs = 1000
@@ -29,50 +31,85 @@ const readAheadKb = 1024
 /** How the kernel is answered: by our own protocol in a thread of its own, or by libfuse on this one. */
 const servers = { direct: DirectServer, 'fuse-native': NativeServer } as const
 
+/** Snapshots of one generation are numbered from a multiple of this, so that one of a dead process is never taken for another. */
+const snapshotsPerGeneration = 1_000_000
+
+/** What belongs to a file that this process has. */
+interface Held {
+  readonly owner: Owner
+  readonly maintenance: Maintenance
+}
+
 export class Serving {
   readonly #options: StartOptions
+  readonly #generation: number
   readonly #logger: Logger
-  readonly #owner: Owner
-  readonly #maintenance: Maintenance
+  readonly #folder: RunFolder
+  readonly #server: VolumeServer
   readonly #shared = makeSharedFiles()
   readonly #snapshots = new Map<number, Snapshot>()
-  /** Snapshot 0 is the one held from the start. */
-  #nextSnapshot = 1
-  #server: VolumeServer | undefined
+  #nextSnapshot: number
+  #held: Held | undefined
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
   #minor: number | undefined
+  /** The mount's device number as in mountinfo, once there is one. */
+  #device: string | undefined
   #stopCheckpointing: (() => void) | undefined
 
-  private constructor(options: StartOptions, logger: Logger, owner: Owner, maintenance: Maintenance) {
+  /** Loads what it needs, so that `start` or `takeOver` has nothing to wait for but the file. */
+  constructor(options: StartOptions, generation: number, logger: Logger) {
     this.#options = options
+    this.#generation = generation
     this.#logger = logger
-    this.#owner = owner
-    this.#maintenance = maintenance
+    this.#folder = new RunFolder(options.runFolder)
+    this.#nextSnapshot = generation * snapshotsPerGeneration
+    this.#server = new servers[options.driver]()
+  }
+
+  /** Resolves when everything is loaded. */
+  get loaded(): Promise<undefined> {
+    return this.#server.loaded
   }
 
   /** Takes the file, mounts it and serves; returns once the kernel's INIT is answered. Throws, with everything undone, what went wrong. */
-  static async start(options: StartOptions, logger: Logger, onWalLimit: (walBytes: number) => void) {
-    process.title = `litevol: opening ${options.file}`
-    const owner = await Owner.acquire(options.file, options.ownerTimeoutMs)
-    process.title = `${servingTitle} ${options.file}`
-    let serving: Serving | undefined
+  async start(onWalLimit: (walBytes: number) => void): Promise<Handover> {
+    process.title = `litevol: opening ${this.#options.file}`
+    const { file, ownerTimeoutMs, holdSnapshot } = this.#options
+    const owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
+    this.#setTitle('serving')
     try {
-      serving = new Serving(options, logger, owner, new Maintenance(options.file))
-      if (options.holdSnapshot) serving.#snapshots.set(0, serving.#maintenance.acquireSnapshot())
-      const ready = await serving.#mount()
-      serving.#startCheckpointing(onWalLimit)
-      return { serving, ...ready }
+      const { maintenance } = this.#hold(owner)
+      if (holdSnapshot) this.#snapshots.set(0, maintenance.acquireSnapshot())
+      const handover = await this.#mount()
+      this.#folder.writeHandover(handover)
+      this.#startCheckpointing(onWalLimit)
+      return handover
     } catch (error) {
-      await serving?.abandon()
+      await this.abandon()
       owner.release()
       throw error
     }
   }
 
+  /** Goes on with the connection of a predecessor that is dead. */
+  async takeOver(onWalLimit: (walBytes: number) => void): Promise<Handover> {
+    this.#setTitle('serving')
+    const before = this.#folder.readHandover()
+    const owner = await Owner.acquire(this.#options.file, 0, lockFd) // the lock is the keeper's: it is ours already
+    const { maintenance } = this.#hold(owner)
+    await this.#server.open(this.#parts(maintenance))
+    this.#server.takeOver()
+    this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
+    this.#startCheckpointing(onWalLimit)
+    const handover = { ...before, restarts: before.restarts + 1 }
+    this.#folder.writeHandover(handover)
+    return handover
+  }
+
   /** Resolves when the mount is gone, whoever unmounted it; rejects when serving failed. */
   get ended(): Promise<undefined> {
-    return this.#server?.ended ?? Promise.resolve(undefined)
+    return this.#server.ended
   }
 
   status(): Calls['status']['reply'] {
@@ -92,7 +129,7 @@ export class Serving {
   /** Flushes what applications wrote, then holds everything committed. */
   async acquireSnapshot(): Promise<SnapshotReport> {
     await this.#flush()
-    await this.#server?.settle()
+    await this.#server.settle()
     const held = this.#maintenance.acquireSnapshot()
     const snapshot = this.#nextSnapshot++
     this.#snapshots.set(snapshot, held)
@@ -126,7 +163,7 @@ export class Serving {
   }
 
   async #unmountNow(force: boolean): Promise<void> {
-    if (this.#server?.isMounted !== true) return
+    if (this.#server.isMounted !== true) return
     const handles = countHandles(this.#shared)
     if (!force && handles > 0) throw busy(this.#options.mountpoint, handles)
     this.#setTitle('closing') // whoever wants the file next waits for us
@@ -155,29 +192,52 @@ export class Serving {
       await sleep(releasePollMs)
     }
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
-    this.#maintenance.close()
-    await this.#server?.close()
-    this.#owner.release()
+    this.#held?.maintenance.close()
+    await this.#server.close()
+    this.#held?.owner.release()
+  }
+
+  #hold(owner: Owner): Held {
+    this.#held = { owner, maintenance: new Maintenance(this.#options.file) }
+    return this.#held
+  }
+
+  get #maintenance(): Maintenance {
+    if (this.#held === undefined) throw new ErrnoError('EIO', 'volume: is not open')
+    return this.#held.maintenance
+  }
+
+  #parts(maintenance: Maintenance): ServerParts {
+    return { options: this.#options, generation: this.#generation, shared: this.#shared, maintenance, logger: this.#logger }
   }
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
   async abandon(): Promise<void> {
-    if (this.#server?.isMounted === true) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
+    if (this.#server.isMounted === true) await unmountFuse(this.#options.mountpoint, { lazy: true, force: true }).catch(() => undefined)
     await this.finish(() => false).catch(() => undefined)
   }
 
-  async #mount(): Promise<{ negotiated: Negotiated; dirtyLimit: string }> {
-    const { driver, mountpoint } = this.#options
-    const parts = { options: this.#options, shared: this.#shared, maintenance: this.#maintenance, logger: this.#logger }
-    this.#server = await servers[driver].open(parts)
+  async #mount(): Promise<Handover> {
+    const { mounts, mountpoint } = this.#options
+    await this.#server.open(this.#parts(this.#maintenance))
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
-    this.#minor = minor
-    return { negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts: this.#options.mounts, readAheadKb }) }
+    this.#knowMount({ major, minor })
+    return { restarts: 0, negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts, readAheadKb }) }
   }
 
+  #knowMount(mount: { readonly major: number; readonly minor: number } | undefined): void {
+    if (mount === undefined) return
+    this.#minor = mount.minor
+    this.#device = `${String(mount.major)}:${String(mount.minor)}`
+    this.#setTitle('serving')
+  }
+
+  /** What ps(1) shows, and what whoever wants the file next goes by (engine/owner.ts). */
   #setTitle(state: 'serving' | 'closing'): void {
-    process.title = `${state === 'serving' ? servingTitle : 'litevol: closing'} ${this.#options.file}`
+    const { file, mountpoint } = this.#options
+    const place = this.#device === undefined ? '' : ` ${this.#device} ${escapeMountinfo(mountpoint)}`
+    process.title = state === 'serving' ? `${servingTitle}${place} ${file}` : `litevol: closing ${file}`
   }
 
   #startCheckpointing(onLimit: (walBytes: number) => void): void {
@@ -186,8 +246,7 @@ export class Serving {
   }
 
   async #flush(): Promise<void> {
-    const root = this.#server?.root
-    if (root === undefined) return
+    const { root } = this.#server
     await flushFiles(this.#options.mountpoint, {
       list: () => writtenInodes(this.#shared),
       paths: (inodes) => this.#maintenance.paths(inodes, root),

@@ -34,28 +34,42 @@ const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')
 const directoryType = S_IFDIR >> 12
 const nul = Buffer.alloc(1)
+const trustedPrefix = Buffer.from('trusted.')
+
+/** What it is made with. */
+export interface VolumeFilesystemOptions {
+  readonly shared: SharedFiles
+  /** Where the open handles are written down (open-files.ts). */
+  readonly handlesFile: string
+  /** The connection was served by a process that died: what the kernel knew from it, it still knows. */
+  readonly isSuccessor: boolean
+  /** Told of what fails beside a request. */
+  readonly onFault: (error: unknown, ino: Ino) => void
+}
 
 export class VolumeFilesystem implements Filesystem {
   readonly #volume: Volume
   readonly #shared: SharedFiles
   readonly #openFiles: OpenFiles
-  readonly #lookups = new LookupCounts()
+  readonly #lookups: LookupCounts
   /** Inodes without a name that the kernel still knows. */
-  readonly #orphans = new Set<Ino>()
+  readonly #orphans: Set<Ino>
   /** Those of them that the kernel has forgotten, but whose rows could not be removed yet. */
   readonly #uncollected = new Set<Ino>()
   readonly #onFault: (error: unknown, ino: Ino) => void
 
-  /** `onFault` is told of what fails beside a request. */
-  constructor(volume: Volume, shared: SharedFiles, onFault: (error: unknown, ino: Ino) => void) {
+  constructor(volume: Volume, { shared, handlesFile, isSuccessor, onFault }: VolumeFilesystemOptions) {
     this.#volume = volume
     this.#shared = shared
     this.#onFault = onFault
-    this.#openFiles = new OpenFiles(shared)
+    this.#openFiles = new OpenFiles(shared, handlesFile)
+    this.#lookups = new LookupCounts(isSuccessor ? volume.nextIno : 0)
+    if (!isSuccessor) volume.collectOrphans()
+    this.#orphans = new Set(volume.orphans())
   }
 
   begin(request: number): void {
-    this.#openFiles.count()
+    this.#openFiles.begin(request)
     this.#volume.beginRequest(request)
   }
 
@@ -154,11 +168,12 @@ export class VolumeFilesystem implements Filesystem {
     this.#volume.write(this.#ino(nodeid), offset, data, { keepTimes: fromCache, killPrivileges })
   }
 
-  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number): void {
+  fallocate(nodeid: Nodeid, offset: number, length: number, mode: number, killPrivileges: boolean): void {
     const ino = this.#ino(nodeid)
     const keepSize = (mode & FALLOC.KEEP_SIZE) !== 0
-    if ((mode & (FALLOC.PUNCH_HOLE | FALLOC.ZERO_RANGE)) === 0) this.#volume.allocate(ino, offset, length, { keepSize })
-    else this.#volume.clear(ino, offset, length, { keepSize })
+    const options = { keepSize, killPrivileges }
+    if ((mode & (FALLOC.PUNCH_HOLE | FALLOC.ZERO_RANGE)) === 0) this.#volume.allocate(ino, offset, length, options)
+    else this.#volume.clear(ino, offset, length, options)
   }
 
   hasWriters(nodeid: Nodeid): boolean {
@@ -169,8 +184,8 @@ export class VolumeFilesystem implements Filesystem {
     return this.#volume.seek(this.#ino(nodeid), offset, target)
   }
 
-  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number): number {
-    return this.#volume.copyRange(this.#ino(source), sourceOffset, this.#ino(target), targetOffset, length)
+  copyRange(source: Nodeid, sourceOffset: number, target: Nodeid, targetOffset: number, length: number, killPrivileges: boolean): number {
+    return this.#volume.copyRange(this.#ino(source), sourceOffset, this.#ino(target), targetOffset, length, killPrivileges)
   }
 
   fsync(): void {
@@ -202,12 +217,20 @@ export class VolumeFilesystem implements Filesystem {
     this.#volume.setXattr(this.#ino(nodeid), name, value, flags, clearSetgid)
   }
 
-  listxattr(nodeid: Nodeid): Buffer {
-    return Buffer.concat(this.#volume.xattrNames(this.#ino(nodeid)).flatMap((name) => [name, nul]))
+  /** Names of trusted attributes are for root only, xattr(7): the kernel checks reading and writing them, but not the list. */
+  listxattr({ uid }: Caller, nodeid: Nodeid): Buffer {
+    const isKnown = (name: Buffer): boolean => uid === 0 || !name.subarray(0, trustedPrefix.length).equals(trustedPrefix)
+    const names = this.#volume.xattrNames(this.#ino(nodeid)).filter(isKnown)
+    return Buffer.concat(names.flatMap((name) => [name, nul]))
   }
 
   removexattr(nodeid: Nodeid, name: Buffer): void {
     this.#volume.removeXattr(this.#ino(nodeid), name)
+  }
+
+  /** Closes the handles file. */
+  close(): void {
+    this.#openFiles.close()
   }
 
   #ino(nodeid: Nodeid): Ino {

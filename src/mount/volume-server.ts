@@ -11,6 +11,8 @@ import type { SharedFiles } from './open-files.ts'
 /** What a server works with. */
 export interface ServerParts {
   readonly options: StartOptions
+  /** 1 for the process that mounts, more for each successor. */
+  readonly generation: number
   readonly shared: SharedFiles
   /** The control thread's own view of the volume. */
   readonly maintenance: Maintenance
@@ -18,6 +20,10 @@ export interface ServerParts {
 }
 
 export interface VolumeServer {
+  /** Resolves when everything is loaded. */
+  readonly loaded: Promise<undefined>
+  /** Opens the volume. Once, before anything else. */
+  open(parts: ServerParts): Promise<void>
   /** The inode of the volume's root. */
   readonly root: Ino
   readonly isMounted: boolean
@@ -25,6 +31,8 @@ export interface VolumeServer {
   readonly ended: Promise<undefined>
   /** Mounts and serves; returns once the kernel's INIT is answered. Throws ENOTCONN when it is unmounted before. */
   mount(): Promise<Negotiated>
+  /** Serves what a predecessor has mounted, beginning with what it left unanswered. Throws EOPNOTSUPP where the driver cannot. */
+  takeOver(): void
   /** Resolves when everything answered is committed. */
   settle(): Promise<void>
   /** Closes the volume, after the mount is gone. Rejects when that or serving failed. */

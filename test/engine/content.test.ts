@@ -67,6 +67,15 @@ test('a write past the size limit is EFBIG and changes nothing', () =>
     assert.equal(readAll(volume, ino).toString(), 'abc')
   }))
 
+test('a write of nothing changes nothing, wherever it is', () =>
+  withVolume((volume) => {
+    const ino = makeFile(volume, volume.root, 'a', 'abc')
+    volume.setAttributes(ino, { mode: 0o4755 })
+    const before = volume.get(ino)
+    volume.write(ino, 1000, Buffer.alloc(0), { keepTimes: false, killPrivileges: true })
+    assert.deepEqual(volume.get(ino), before)
+  }))
+
 test('small writes into one block are folded: its extents stay few', () =>
   withVolume((volume, file) => {
     const content = seededBytes(4, blockSize)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { RENAME_EXCHANGE, RENAME_NOREPLACE, S_IFLNK, type Ino } from '../../src/base/index.ts'
+import { RENAME_EXCHANGE, RENAME_NOREPLACE, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, type Ino } from '../../src/base/index.ts'
 import type { Volume } from '../../src/engine/index.ts'
 import { assertErrno, makeDirectory, makeFile, names, readAll, withVolume } from '../support.ts'
 
@@ -186,4 +186,36 @@ test('a setgid directory hands its group down, and the bit to directories', () =
     const d = volume.create(volume.root, b('d'), { uid: 1, gid: 50, mode: 0o042755 })
     assert.equal(volume.create(d.ino, b('f'), { uid: 2, gid: 3, mode: 0o100644 }).gid, 50)
     assert.equal(volume.create(d.ino, b('s'), { uid: 2, gid: 3, mode: 0o040755 }).mode, 0o042755)
+  }))
+
+test('what no kernel asks for is refused: a type that is none, a target that does not fit it, a name that no path can hold', () =>
+  withVolume((volume) => {
+    const make = (name: string, mode: number, target?: Buffer) =>
+      volume.create(volume.root, b(name), { uid: 0, gid: 0, mode, rdev: 7, ...(target === undefined ? {} : { target }) })
+    for (const mode of [0o644, S_IFMT]) assertErrno('EINVAL', () => make('a', mode))
+    assertErrno('EINVAL', () => make('a', S_IFREG, b('target')))
+    assertErrno('ENOENT', () => make('a', S_IFLNK))
+    assertErrno('ENOENT', () => make('a', S_IFLNK, b('')))
+    for (const name of ['.', '..']) assertErrno('EEXIST', () => make(name, S_IFREG))
+    for (const name of ['a/b', 'a\0']) assertErrno('EINVAL', () => make(name, S_IFREG))
+    const file = make('a', S_IFREG)
+    assertErrno('EEXIST', () => volume.rename(volume.root, b('a'), volume.root, b('..'), 0))
+    assertErrno('EINVAL', () => volume.rename(volume.root, b('a'), volume.root, b('a/b'), 0))
+    assertErrno('ENOTDIR', () => volume.rename(file.ino, b('a'), volume.root, b('b'), 0))
+    assert.equal(file.rdev, 0)
+    assert.equal(make('s', 0xfff_0000 | S_IFSOCK | 0o600).mode, S_IFSOCK | 0o600)
+    assert.deepEqual(names(volume, volume.root), ['a', 's'])
+  }))
+
+test('extended attributes of an inode that is gone are ESTALE', () =>
+  withVolume((volume) => {
+    const gone = 99 as Ino
+    assertErrno('ESTALE', () => volume.getXattr(gone, b('user.a')))
+    assertErrno('ESTALE', () => volume.xattrNames(gone))
+    assertErrno('ESTALE', () => {
+      volume.setXattr(gone, b('user.a'), b('1'), 0)
+    })
+    assertErrno('ESTALE', () => {
+      volume.removeXattr(gone, b('user.a'))
+    })
   }))

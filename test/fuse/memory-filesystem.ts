@@ -225,7 +225,7 @@ export class MemoryFilesystem implements Filesystem {
     this.#node(nodeid).xattrs.set(keyOf(name), value)
   }
 
-  listxattr(nodeid: Nodeid): Buffer {
+  listxattr(_caller: Caller, nodeid: Nodeid): Buffer {
     return Buffer.from([...this.#node(nodeid).xattrs.keys()].map((name) => `${name}\0`).join(''), 'latin1')
   }
 

@@ -20,9 +20,13 @@ const counts = new Map<number, number>()
 const fd = openFuseDevice()
 const session = new FuseSession(fd, fs, {
   onInit: (negotiated) => say({ negotiated }),
-  onRead: (request) => {
-    const opcode = request.readUInt32LE(4)
-    counts.set(opcode, (counts.get(opcode) ?? 0) + 1)
+  observer: {
+    read(request) {
+      const opcode = request.readUInt32LE(4)
+      counts.set(opcode, (counts.get(opcode) ?? 0) + 1)
+    },
+    served: () => undefined,
+    answered: () => undefined,
   },
 })
 mountFuse(fd, { source, mountpoint, readOnly: false })

@@ -42,7 +42,7 @@ async function withDatabase(pageSize: number, work: (fixture: Fixture) => Promis
       const content = reader.prepare(query).all()
       const pageCount = Number(reader.pragma('page_count', { simple: true }))
       const walFrames = log === checkpointed ? 0 : log
-      return { extent: { file, pageSize, pageCount, walFrames }, content, release: () => { reader.close() } } // prettier-ignore
+      return { extent: { file, pageSize, pageCount, walFrames, isHeld }, content, release: () => { reader.close() } } // prettier-ignore
     }
     try {
       await work({ folder, file, writer, write, hold })
@@ -51,6 +51,8 @@ async function withDatabase(pageSize: number, work: (fixture: Fixture) => Promis
     }
   })
 }
+
+const isHeld = (): boolean => true
 
 async function readAll(
   extent: SnapshotExtent,
@@ -116,11 +118,23 @@ test('any range is that range of the whole', () =>
     release()
   }))
 
+test('bytes read after the death of who held the snapshot fail the stream', () =>
+  withDatabase(4096, async ({ write, hold }) => {
+    write(1, 400)
+    const { extent, release } = hold()
+    let reads = 0
+    const bytes = await SnapshotBytes.open({ ...extent, isHeld: () => ++reads < 2 })
+    await assert.rejects(buffer(bytes.stream(0, bytes.size, () => undefined)), { code: 'EIO' })
+    assert.equal(reads, 2)
+    await bytes.close()
+    release()
+  }))
+
 test('a main file that changes under a snapshot without WAL frames fails the stream', () =>
   withFolder(async (folder) => {
     const file = join(folder, 'plain')
     writeFileSync(file, Buffer.alloc(3 * 2 ** 20, 1))
-    const bytes = await SnapshotBytes.open({ file, pageSize: 4096, pageCount: 768, walFrames: 0 })
+    const bytes = await SnapshotBytes.open({ file, pageSize: 4096, pageCount: 768, walFrames: 0, isHeld })
     const fd = openSync(file, 'r+')
     writeSync(fd, 'x', 2 ** 21)
     closeSync(fd)
@@ -140,7 +154,7 @@ test('files that do not fit the snapshot are refused, never padded', () =>
     ]
     for (const [what, change] of refused) await assert.rejects(SnapshotBytes.open({ ...extent, ...change }), { code: 'EIO' }, what)
     const { size } = statSync(file)
-    await assert.rejects(readAll({ file, pageSize: 512, pageCount: size / 512 + 1, walFrames: 0 }), { code: 'EIO' })
+    await assert.rejects(readAll({ file, pageSize: 512, pageCount: size / 512 + 1, walFrames: 0, isHeld }), { code: 'EIO' })
     assert.equal(readFileSync(file).length, size)
     release()
   }))

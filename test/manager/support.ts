@@ -30,6 +30,8 @@ export async function withManagers(work: (fixture: ManagerFixture) => Promise<vo
     mkdirSync(mountRoot)
     const options = {
       dataRoot: join(folder, 'data'),
+      runRoot: join(folder, 'run'),
+      hasStandby: false,
       mountRoot,
       hostMountRoot: '/host/mnt',
       driver: 'direct' as const,

@@ -134,6 +134,38 @@ test('somebody else may unmount', limit, () =>
   }),
 )
 
+test('a mount right after somebody else has unmounted waits for the FUSE process, which has not noticed yet', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id, mountpoint } = await mounted(manager)
+    await sh('echo kept > "$1/x"', mountpoint)
+    const { pid } = await manager.status(id)
+    process.kill(pid ?? 0, 'SIGSTOP')
+    await sh('umount -i -c "$1"', mountpoint)
+    const mounting = manager.mount(id, plain, 'test')
+    process.kill(pid ?? 0, 'SIGCONT')
+    await mounting
+    assert.notEqual((await manager.status(id)).pid, pid)
+    assert.equal(await sh('cat "$1/x"', mountpoint), 'kept\n')
+  }),
+)
+
+test('root may remount a volume: the status says what the mount table says', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id } = manager.create('photos', {}, 'test')
+    const { mountpoint } = await manager.mount(id, { readOnly: true, persist: undefined }, 'test')
+    assert.equal((await manager.status(id)).readOnly, true)
+    // -i: mount(8) would run fuse3's mount.fuse, where that is installed and ours is not.
+    await sh('mount -i -o remount,rw "$1"; echo x > "$1/x"', mountpoint ?? '')
+    assert.equal((await manager.status(id)).readOnly, false)
+    await sh('mount -i -o remount,ro "$1"; ! touch "$1/y" 2>&1', mountpoint ?? '')
+    assert.equal((await manager.status(id)).readOnly, true)
+    await manager.unmount(id, false, 'test')
+    assert.equal((await manager.status(id)).readOnly, null)
+  }),
+)
+
 test('a volume whose file is missing or damaged cannot be mounted, and nothing is left', limit, () =>
   withManagers(async ({ start, volumes, options }) => {
     const manager = start()

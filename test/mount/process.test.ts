@@ -7,13 +7,14 @@ import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
 import { createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
 import { assertClean, withFolder } from '../support.ts'
-import type { StartOptions } from '../../src/mount/messages.ts'
-import { TestMount, copySnapshot, drivers, mountFile, shell, withMount } from './support.ts'
+import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, type MountChoice } from './support.ts'
+
+const cli = new URL('../../src/cli/main.ts', import.meta.url).pathname
 
 const isBusy = (error: unknown): boolean => error instanceof ErrnoError && error.code === 'EBUSY'
 
 /** A test with a new mounted volume, once for each driver. */
-function testBoth(name: string, work: (mount: TestMount, folder: string) => Promise<void>, options: Partial<StartOptions> = {}): void {
+function testBoth(name: string, work: (mount: TestMount, folder: string) => Promise<void>, options: MountChoice = {}): void {
   for (const { driver, skip } of drivers) test(`${name} (${driver})`, { skip }, () => withMount(work, { ...options, driver }))
 }
 
@@ -162,11 +163,21 @@ testBoth('umount by hand ends the process with 0 and leaves one file', async (mo
   assert.equal(existsSync(`${mount.file}-wal`), false)
 })
 
-testBoth('a process whose starter is gone unmounts and ends', async (mount) => {
-  mount.child.disconnect()
-  assert.equal(await mount.ended(), 0)
-  assert.equal(await shell('findmnt -rn "$1" || echo none', mount.mountpoint), 'none\n')
-})
+test('a process whose starter is gone unmounts and ends', () =>
+  withFolder(async (folder) => {
+    const [file, mountpoint] = [join(folder, 'volume.sqlite'), join(folder, 'mount')]
+    createVolumeFile(file)
+    mkdirSync(mountpoint)
+    const starter = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', cli, 'mount', file, mountpoint], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, LITEVOL_RUN_DIR: join(folder, 'run') },
+    })
+    await once(starter.stderr, 'data') // "mounted …"
+    await shell('echo x > "$1/a"', mountpoint)
+    starter.kill('SIGKILL')
+    await shell('while findmnt -rn "$1" || test -e "$2-wal"; do sleep 0.02; done; while test -n "$(ls "$3")"; do sleep 0.02; done', mountpoint, file, join(folder, 'run')) // prettier-ignore
+    assertClean(file)
+  }))
 
 test('a second mount of a served file is refused with who holds it', () =>
   withMount(async (mount, folder) => {
@@ -174,7 +185,7 @@ test('a second mount of a served file is refused with who holds it', () =>
     const second = new TestMount(mount.file, join(folder, 'second'))
     const { error } = await second.event('failed')
     assert.equal(error.problem, 'held')
-    assert.ok(error.message.includes(String(mount.child.pid)), error.message)
+    assert.ok(error.message.includes(String(mount.pid)), error.message)
     assert.equal(await second.ended(), 1)
   }))
 
@@ -196,8 +207,8 @@ for (const { driver, skip } of drivers) {
       mkdirSync(mountpoint)
       const mount = await mountFile(file, mountpoint, { driver })
       await shell('cd "$1"; for i in {1..200}; do echo "content $i" > "f$i"; done', mountpoint)
-      mount.child.kill('SIGKILL')
-      assert.equal(await mount.ended(), 'SIGKILL')
+      process.kill(mount.pid, 'SIGKILL')
+      assert.equal(await mount.ended(), 128 + 9)
       await shell('umount -l "$1"', mountpoint)
       copyFileSync(`${file}-wal`, join(folder, 'wal-was-here'))
       await settleVolumeFile(file, { ownerTimeoutMs: 10_000 })
@@ -211,7 +222,7 @@ for (const { driver, skip } of drivers) {
 
 testBoth('fsync reaches the disk: strace sees the WAL synced', async (mount, folder) => {
   const trace = join(folder, 'trace')
-  const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.child.pid)], {
+  const strace = spawn('strace', ['-f', '-y', '-e', 'trace=fsync,fdatasync', '-o', trace, '-p', String(mount.pid)], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   await once(strace.stderr, 'data') // "attached"

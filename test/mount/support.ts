@@ -4,17 +4,18 @@
  *   mount and no process is left and the volume's check is clean.
  */
 import assert from 'node:assert/strict'
-import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { driverNames, fromPlainError, type DriverName } from '../../src/base/index.ts'
+import { driverNames, fromPlainError, toPlainError, type DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
-import { protocol, type CallName, type Calls, type EventMessage, type ProcessMessage, type StartOptions } from '../../src/mount/messages.ts'
+import { Keeper, type Exit, type KeeperMode, type StartWish } from '../../src/manager/keeper.ts'
+import { ProcessLink } from '../../src/manager/process-link.ts'
+import type { CallMessage, CallName, Calls, EventMessage, ProcessMessage } from '../../src/mount/messages.ts'
 import { assertClean, withFolder } from '../support.ts'
-
-const main = new URL('../../src/mount/main.ts', import.meta.url)
 
 /** The drivers, and why one cannot be tested here: the `skip` of a test. */
 export const drivers: readonly { readonly driver: DriverName; readonly skip: string | false }[] = driverNames.map((driver) => {
@@ -25,55 +26,81 @@ export const drivers: readonly { readonly driver: DriverName; readonly skip: str
 /** How long anything that touches a mount may take, in ms. */
 const limitMs = 300_000
 
+/** How a test starts a mount: with the options of a FUSE process, and whether it is replaced when it dies. */
+export interface MountChoice extends Partial<StartWish> {
+  readonly mode?: KeeperMode
+}
+
 /** A served mount. */
 export class TestMount {
   readonly file: string
   readonly mountpoint: string
-  readonly child: ChildProcess
+  readonly keeper: Keeper
   readonly events: EventMessage[] = []
+  readonly #link: ProcessLink
+  #exit: Exit | undefined
   #nextId = 1
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   readonly #changed = new EventTarget()
 
-  constructor(file: string, mountpoint: string, options: Partial<StartOptions> = {}) {
+  constructor(file: string, mountpoint: string, { mode = 'once', ...change }: MountChoice = {}) {
     this.file = file
     this.mountpoint = mountpoint
-    const start: StartOptions = {
-      protocol,
+    const wish: StartWish = {
       file,
       source: file,
       mountpoint,
       readOnly: false,
       driver: 'direct',
+      mountOptions: [],
+      runFolder: join(dirname(file), `run-${String(randomInt(2 ** 32))}`),
+      hasLeash: false,
       logLevel: 'warn',
       holdSnapshot: false,
       snapshotWalLimit: 1 << 30,
       mounts: 1,
       ownerTimeoutMs: 10_000,
-      ...options,
+      ...change,
     }
-    this.child = fork(main, [JSON.stringify(start)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], serialization: 'json' })
-    this.child.on('message', (message: ProcessMessage) => {
+    this.keeper = Keeper.start(wish, mode)
+    this.keeper.started().catch((error: unknown) => {
+      this.#take({ type: 'failed', error: toPlainError(error) })
+    })
+    this.#link = new ProcessLink(wish.runFolder, (message) => {
       this.#take(message)
     })
-    this.child.once('exit', () => {
+    void this.keeper.exited.then((exit) => {
+      this.#exit = exit
+      this.#link.close()
       for (const { reject } of this.#waiting.values()) reject(new Error('the FUSE process ended'))
       this.#changed.dispatchEvent(new Event('change'))
     })
   }
 
+  /** The process that serves now. */
+  get pid(): number {
+    const ready = this.events.findLast((event) => event.type === 'ready')
+    assert.ok(ready !== undefined, 'no FUSE process was ready')
+    return ready.pid
+  }
+
   /** Waits for an event; fails when the process ends without it. */
-  async event<T extends EventMessage['type']>(type: T): Promise<Extract<EventMessage, { type: T }>> {
+  event<T extends EventMessage['type']>(type: T): Promise<Extract<EventMessage, { type: T }>> {
+    return this.until((event): event is Extract<EventMessage, { type: T }> => event.type === type)
+  }
+
+  /** Waits for an event that fulfils a condition. */
+  async until<E extends EventMessage>(isWanted: (event: EventMessage) => event is E): Promise<E> {
     for (;;) {
-      const found = this.events.find((event) => event.type === type)
-      if (found !== undefined) return found as Extract<EventMessage, { type: T }>
-      assert.ok(this.isAlive, `the FUSE process ended without ${type}: ${JSON.stringify(this.events)}`)
+      const found = this.events.find(isWanted)
+      if (found !== undefined) return found
+      assert.ok(this.isAlive, `the FUSE process ended without what was waited for: ${JSON.stringify(this.events)}`)
       await once(this.#changed, 'change', { signal: AbortSignal.timeout(limitMs) })
     }
   }
 
   get isAlive(): boolean {
-    return this.child.exitCode === null && this.child.signalCode === null
+    return this.#exit === undefined
   }
 
   /** Calls the process as the supervisor would. */
@@ -81,19 +108,19 @@ export class TestMount {
     const id = this.#nextId++
     const waiting = Promise.withResolvers<unknown>()
     this.#waiting.set(id, waiting)
-    this.child.send({ id, call, request })
+    this.#link.send({ id, call, request } as CallMessage)
     return (await waiting.promise) as Calls[N]['reply']
   }
 
-  /** Waits for the end of the process; returns its exit code or signal. */
-  async ended(): Promise<number | string | null> {
-    if (this.isAlive) await once(this.child, 'exit', { signal: AbortSignal.timeout(limitMs) })
-    return this.child.exitCode ?? this.child.signalCode
+  /** Waits for the end of the mount; returns the exit code or signal. */
+  async ended(): Promise<number | string | undefined> {
+    const { code, signal } = await this.keeper.exited
+    return code ?? signal
   }
 
   /** Unmounts, by force if need be, and waits for the process. */
   async stop(): Promise<void> {
-    if (this.isAlive) this.child.kill('SIGTERM')
+    if (this.isAlive) this.keeper.signal('SIGTERM')
     const code = await this.ended()
     spawnSync('umount', ['-l', '-c', this.mountpoint], { stdio: 'ignore' })
     assert.equal(code, 0, 'the FUSE process did not end cleanly')
@@ -110,17 +137,14 @@ export class TestMount {
 }
 
 /** Mounts a volume file and waits until it serves. */
-export async function mountFile(file: string, mountpoint: string, options: Partial<StartOptions> = {}): Promise<TestMount> {
+export async function mountFile(file: string, mountpoint: string, options: MountChoice = {}): Promise<TestMount> {
   const mount = new TestMount(file, mountpoint, options)
   await mount.event('ready')
   return mount
 }
 
 /** Runs `work` with a new mounted volume; afterwards it is unmounted and its check must be clean. */
-export async function withMount(
-  work: (mount: TestMount, folder: string) => Promise<void>,
-  options: Partial<StartOptions> = {},
-): Promise<void> {
+export async function withMount(work: (mount: TestMount, folder: string) => Promise<void>, options: MountChoice = {}): Promise<void> {
   await withFolder(async (folder) => {
     const file = join(folder, 'volume.sqlite')
     const mountpoint = join(folder, 'mount')

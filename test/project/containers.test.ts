@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -120,6 +120,18 @@ test('everything the Dockerfile copies exists and reaches the builder', () => {
   for (const source of sources.map((name) => name.replace('./', ''))) {
     assert.ok(existsSync(join(root, source)), `${source} does not exist`)
     assert.ok(sent.has(source), `${source} is kept out by .dockerignore`)
+  }
+})
+
+test('the last stage links the command into PATH and the helper of mount(8) into /sbin, and both can be run', () => {
+  const links = [...readProject('Dockerfile').matchAll(/ln -s \/app\/(\S+) (\S+)/g)].map(([, target = '', link = '']) => [target, link])
+  assert.deepEqual(links, [
+    ['bin/litevol', '/usr/local/bin/litevol'],
+    ['bin/mount.fuse.litevol', '/sbin/mount.fuse.litevol'],
+  ])
+  for (const [target = ''] of links) {
+    assert.ok((statSync(join(root, target)).mode & 0o111) === 0o111, target)
+    assert.match(readProject('Dockerfile'), new RegExp(`chmod 755 .*\\b${target.replaceAll('.', '\\.')}\\b`))
   }
 })
 

@@ -40,6 +40,7 @@ test('the package holds what it needs to start, compiled, and no sources or test
   const installed = join(project, 'node_modules/litevol')
   for (const name of [
     'bin/litevol',
+    'bin/mount.fuse.litevol',
     'bin/runtime.sh',
     'dist/cli/main.js',
     'runtime/package.json',
@@ -80,6 +81,22 @@ test('the installed litevol mounts a volume, which is a directory until SIGTERM'
   }
   assert.deepEqual(await ended, [0, null], log)
   assert.ok(existsSync(file) && !existsSync(`${file}-wal`), 'one file remains')
+})
+
+test('the installed helper of mount(8) mounts through a link, and the mount serves when it returns', async () => {
+  const [file, mountpoint, link] = [join(folder, 'volume.sqlite'), join(folder, 'mountpoint'), join(folder, 'mount.fuse.litevol')]
+  symlinkSync(join(project, 'node_modules/.bin/mount.fuse.litevol'), link)
+  try {
+    await run(link, [file, mountpoint, '-o', `rw,noatime,log=${join(folder, 'log')}`], { env, timeout: 60_000 })
+    const { stdout } = await run('sh', ['-c', `cat '${mountpoint}/file'`], { timeout: 20_000 })
+    assert.equal(stdout, 'kept\n')
+  } finally {
+    await run('umount', [mountpoint])
+  }
+  for (let tries = 0; existsSync(`${file}-wal`); tries++) {
+    assert.ok(tries < 300, 'one file remains')
+    await sleep(100)
+  }
 })
 
 /** Resolves when `mountpoint` is one; rejects when its server has ended or half a minute has passed. */

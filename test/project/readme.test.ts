@@ -26,7 +26,15 @@ test('README names every Debian package that the tests call', () => {
 })
 
 test('files that documents link to exist', () => {
-  for (const document of ['README.md', 'docs/design.md', 'docs/format.md', 'CONTRIBUTING.md', 'docs/dependencies.md', 'CHANGELOG.md']) {
+  for (const document of [
+    'README.md',
+    'docs/design.md',
+    'docs/format.md',
+    'docs/posix.md',
+    'CONTRIBUTING.md',
+    'docs/dependencies.md',
+    'CHANGELOG.md',
+  ]) {
     const links = [...read(document).matchAll(/\]\(([^)#:]+)\)/g)].map((match) => match[1] ?? '')
     for (const link of links) assert.ok(existsSync(new URL(link, new URL(document, top))), `${document}: ${link}`)
     const cited = [...read(document).matchAll(/`((?:src|test|bench|scripts|bin)\/[\w./-]+)`/g)].map((match) => match[1] ?? '')

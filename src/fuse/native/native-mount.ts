@@ -22,6 +22,8 @@ export interface NativeMountOptions {
   /** An existing directory: absolute, without symlinks. */
   readonly mountpoint: string
   readonly readOnly: boolean
+  /** More options for `-o`. libfuse 2 knows those of mount(8) that are as old as itself: `noatime`, `nodev`, not `relatime`. */
+  readonly extraOptions?: readonly string[]
   readonly logger: Logger
 }
 
@@ -176,12 +178,12 @@ export class NativeMount {
  * The options as mount.fuse(8) knows them, in one argument. Not among them: `hard_remove`, with which libfuse 2 answers ENOENT
  * to whoever uses a file that was unlinked while open; `suid`, since an owner here does not tell who made a file.
  */
-function optionsOf({ source, readOnly }: NativeMountOptions): string {
+function optionsOf({ source, readOnly, extraOptions = [] }: NativeMountOptions): string {
   const name = source.replaceAll(/[\\,]/g, '\\$&')
   const options = [`fsname=${name}`, 'subtype=litevol', 'allow_other', 'default_permissions', 'use_ino', 'big_writes', 'dev']
   // libfuse 2 makes two inodes of a file with two names: kept attributes of the one would not see what is done by the other.
   const caching = [`entry_timeout=${entrySeconds}`, `negative_timeout=${entrySeconds}`, 'attr_timeout=0']
-  return `-o${[...options, ...caching, ...(readOnly ? ['ro'] : [])].join(',')}`
+  return `-o${[...options, ...caching, ...extraOptions, ...(readOnly ? ['ro'] : [])].join(',')}`
 }
 
 const deviceName = '/dev/fuse'

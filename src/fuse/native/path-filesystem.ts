@@ -180,7 +180,7 @@ export class PathFilesystem {
 
   /** All names, each followed by a NUL byte. */
   listxattr(path: string): Buffer {
-    return withoutAcl(this.#at(path, (nodeid) => this.#fs.listxattr(nodeid)))
+    return withoutAcl(this.#at(path, (nodeid) => this.#fs.listxattr(anybody, nodeid)))
   }
 
   removexattr(path: string, name: string): void {

@@ -1,0 +1,51 @@
+/**
+ * The folder that the processes of one mount share while it lasts, on tmpfs: what a successor must know of its predecessor.
+ * Keeps: only root may look into it; the keeper removes it when the mount is over.
+ * Leaves: what stands in each file to the module that writes it.
+ */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Negotiated } from '../fuse/index.ts'
+
+/** What a process tells its successor. */
+export interface Handover {
+  /** How often the process of this mount was replaced. */
+  readonly restarts: number
+  /** What was agreed on with the kernel and set, once for the connection. */
+  readonly negotiated: Negotiated
+  readonly dirtyLimit: string
+}
+
+export class RunFolder {
+  readonly #folder: string
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  /** The open handles (open-files.ts). */
+  get handles(): string {
+    return join(this.#folder, 'handles')
+  }
+
+  /** The resent request in hand (poison.ts). */
+  get suspect(): string {
+    return join(this.#folder, 'suspect')
+  }
+
+  /** A copy of the request in hand, where the kernel cannot send it again (request-copy.ts). */
+  get request(): string {
+    return join(this.#folder, 'request')
+  }
+
+  /** What the first process has agreed on. Throws ENOENT when it never got so far. */
+  readHandover(): Handover {
+    return JSON.parse(readFileSync(join(this.#folder, 'handover'), 'utf8')) as Handover
+  }
+
+  writeHandover(handover: Handover): void {
+    const path = join(this.#folder, 'handover')
+    writeFileSync(`${path}.new`, JSON.stringify(handover), { mode: 0o600 })
+    renameSync(`${path}.new`, path)
+  }
+}
