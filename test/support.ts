@@ -4,7 +4,8 @@
  * Leaves: mounts to test/system/support.ts.
  */
 import assert from 'node:assert/strict'
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ErrnoError, S_IFDIR, S_IFREG, type ErrnoCode, type Ino } from '../src/base/index.ts'
@@ -110,4 +111,15 @@ export function names(volume: Volume, ino: Ino): string[] {
   const found: string[] = []
   volume.list(ino, 0, ({ name }) => found.push(name.toString()) > 0)
   return found
+}
+
+/** Opens a volume in a child, runs `script` on `volume` there and kills the child: FILE, FILE-wal and FILE-shm are left. */
+export function crash(file: string, script: string): void {
+  const engine = JSON.stringify(new URL('../src/engine/index.ts', import.meta.url).href)
+  const code = `import { Volume } from ${engine}
+    const volume = Volume.open(${JSON.stringify(file)})
+    ${script}
+    process.kill(process.pid, 'SIGKILL')`
+  assert.equal(spawnSync(process.execPath, ['--input-type=module', '-e', code], { timeout: 60_000 }).signal, 'SIGKILL')
+  assert.ok(statSync(`${file}-wal`).size > 0)
 }

@@ -12,6 +12,7 @@ import { guard, makeAuthorizer } from './auth.ts'
 import { readBodies } from './bodies.ts'
 import { exports } from './export.ts'
 import { health } from './health.ts'
+import { imports } from './import.ts'
 import { mounts } from './mounts.ts'
 import { handleError } from './problems.ts'
 import { refuseOthers } from './routes.ts'
@@ -27,14 +28,11 @@ export interface AppOptions {
   readonly log: FastifyBaseLogger
 }
 
-/** How long keep-alive connections and requests may idle, in ms; exports are responses and not limited. */
-const requestTimeoutMs = 60_000
-
 /** Builds the app. The caller makes it listen, and closes it. */
 export async function buildApp({ manager, checks, token, log }: AppOptions): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
-    requestTimeout: requestTimeoutMs,
+    requestTimeout: 0, // bodies.ts limits it by route; Node's own limit for headers stays
     forceCloseConnections: true, // a stop does not wait for clients
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false } },
     routerOptions: { ignoreTrailingSlash: true },
@@ -49,6 +47,7 @@ export async function buildApp({ manager, checks, token, log }: AppOptions): Pro
   await app.register(mounts, { manager })
   await app.register(stat, { manager })
   await app.register(exports, { manager })
+  await app.register(imports, { manager })
   await app.register(health, { checks, authorizer, version: packageVersion })
   app.get('/openapi.yaml', { schema: { hide: true } }, (_request, reply) =>
     reply.type('application/yaml').send(app.swagger({ yaml: true })),

@@ -1,8 +1,20 @@
 /**
  * How bodies are read: JSON only; an empty body counts as `{}`, with or without a content type, as curl users send it.
- * Leaves: checking them to the schemas.
+ * Keeps: who waits for `100 Continue` (RFC 9110, section 10.1.1) gets it once the request has passed what can be said without its
+ *   body; a body that does not come is not waited for without end.
+ * Leaves: checking bodies to the schemas, a streamed one to its route.
  */
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route reads its body itself: it asks for it, and limits the time. */
+    isStreamed?: boolean
+  }
+}
+
+/** How long a body may take, in ms. Node's own limit would end a long import too. */
+const bodyTimeoutMs = 60_000
 
 export function readBodies(app: FastifyInstance): void {
   const parseJson = app.getDefaultJsonParser('error', 'error')
@@ -12,8 +24,34 @@ export function readBodies(app: FastifyInstance): void {
     if (text.trim() === '') done(null, {})
     else void parseJson(request, text, done)
   })
+  app.addHook('preParsing', (request, reply, payload, done) => {
+    if (request.routeOptions.config.isStreamed !== true) {
+      askForBody(request, reply)
+      limitTime(request, reply)
+    }
+    done(null, payload)
+  })
   app.addHook('preValidation', (request, _reply, done) => {
-    if (request.body === undefined && request.method === 'POST') request.body = {}
+    if (request.body === undefined && request.method === 'POST') request.body = request.routeOptions.config.isStreamed === true ? '' : {}
     done()
+  })
+  // Without a listener Node itself answers 100 at once, and curl sends what nobody will read.
+  app.server.on('checkContinue', (request, response) => {
+    app.routing(request, response)
+  })
+}
+
+/** Has a client that waits for it send its body. */
+export function askForBody(request: FastifyRequest, reply: FastifyReply): void {
+  if (request.headers.expect?.toLowerCase() === '100-continue') reply.raw.writeContinue()
+}
+
+function limitTime({ raw }: FastifyRequest, reply: FastifyReply): void {
+  const timer = setTimeout(() => {
+    if (!raw.complete) raw.destroy()
+  }, bodyTimeoutMs)
+  timer.unref()
+  reply.raw.once('close', () => {
+    clearTimeout(timer)
   })
 }

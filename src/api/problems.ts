@@ -31,7 +31,7 @@ export interface Problem {
 }
 
 /** Facts of an error's context that a client may use. */
-const publicFacts = ['handles', 'exports'] as const
+const publicFacts = ['handles', 'exports', 'findings'] as const
 
 /** How long a client should wait before it tries again, in seconds. */
 const retryAfterSeconds = '1'
@@ -64,7 +64,8 @@ function toProblem(error: unknown): Problem {
 
 function fromErrno({ status, problem, message, hint, context }: ErrnoError): Problem {
   const facts = publicFacts.flatMap((fact) => (fact in context ? [[fact, context[fact]] as const] : []))
-  return { status, code: problem, detail: message, hint, members: Object.fromEntries(facts) }
+  const exact = Object.hasOwn(problemWords, problem) ? problemWords[problem as ProblemWord].status : status
+  return { status: exact, code: problem, detail: message, hint, members: Object.fromEntries(facts) }
 }
 
 function fromWord(word: ProblemWord, detail: string, hint?: string): Problem {

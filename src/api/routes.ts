@@ -20,9 +20,9 @@ export function refuseOthers(app: FastifyInstance): void {
   })
   app.setNotFoundHandler((request, reply) => {
     const [url = ''] = request.url.split('?')
-    const path = [...paths.values()].find(({ pattern }) => pattern.test(url))
-    if (path === undefined) throw new HttpProblem('no_route', `${request.method} ${url}: there is no such path`)
-    void reply.header('allow', [...path.methods].sort().join(', '))
+    const methods = [...paths.values()].filter(({ pattern }) => pattern.test(url)).flatMap((path) => [...path.methods])
+    if (methods.length === 0) throw new HttpProblem('no_route', `${request.method} ${url}: there is no such path`)
+    void reply.header('allow', [...new Set(methods)].sort().join(', '))
     throw new HttpProblem('method_not_allowed', `${url}: does not know ${request.method}`)
   })
 }

@@ -42,6 +42,11 @@ export const CreateBody = Type.Object(
   strict,
 )
 
+export const ImportQuery = Type.Object(
+  { name: Type.String({ pattern: namePattern, description: 'Unique name of the new volume', examples: ['photos'] }) },
+  strict,
+)
+
 export const MountBody = Type.Object(
   {
     read_only: Type.Optional(Type.Boolean({ description: 'Refuse every change with EROFS until root remounts it rw; default false' })),

@@ -5,10 +5,11 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { ErrnoError } from '../base/index.ts'
-import type { VolumeManager, VolumeSummary } from '../manager/index.ts'
+import type { VolumeManager } from '../manager/index.ts'
 import { authorOf } from './author.ts'
+import { describeVolume } from './describe-volume.ts'
 import { isForced } from './force.ts'
-import { CreateBody, ForceQuery, VolumeListReply, VolumeParams, VolumeReply, problem, type VolumeBody } from './schemas.ts'
+import { CreateBody, ForceQuery, VolumeListReply, VolumeParams, VolumeReply, problem } from './schemas.ts'
 
 export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = (app, { manager }, done) => {
   const create = {
@@ -27,11 +28,11 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     const { name, uid = 0, gid = 0, mode = 0o755, encrypted = false, pin } = request.body
     if (encrypted || pin !== undefined) throw new ErrnoError('ENOSYS', 'encrypted volumes: not supported yet')
     const volume = manager.create(name, { uid, gid, mode: parseMode(mode) }, authorOf(request))
-    return reply.code(201).header('location', `/volumes/${volume.id}`).send(describe(volume))
+    return reply.code(201).header('location', `/volumes/${volume.id}`).send(describeVolume(volume))
   })
 
   const list = { operationId: 'listVolumes', summary: 'List all volumes with their mount status', response: { 200: VolumeListReply } }
-  app.get('/volumes', { schema: list }, () => manager.list().map(describe))
+  app.get('/volumes', { schema: list }, () => manager.list().map(describeVolume))
 
   const get = {
     operationId: 'getVolume',
@@ -39,7 +40,7 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     params: VolumeParams,
     response: { 200: VolumeReply, 404: problem('not_found') },
   }
-  app.get('/volumes/:id', { schema: get }, (request) => describe(manager.get(request.params.id)))
+  app.get('/volumes/:id', { schema: get }, (request) => describeVolume(manager.get(request.params.id)))
 
   const remove = {
     operationId: 'deleteVolume',
@@ -64,9 +65,4 @@ function parseMode(mode: string | number): number {
   const bits = typeof mode === 'number' ? mode : Number.parseInt(mode, 8)
   if (bits > 0o7777) throw new ErrnoError('EINVAL', 'body mode: must be at most 7777')
   return bits
-}
-
-function describe({ id, name, createdAt, encrypted, state, mountpoint, hostPath, persist }: VolumeSummary): VolumeBody {
-  const mounted = state === 'mounted'
-  return { id, name, created_at: createdAt, encrypted, mounted, state, mountpoint, host_path: hostPath, persist: persist !== null }
 }

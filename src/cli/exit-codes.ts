@@ -5,4 +5,8 @@ export const exitCodes = {
   failed: 1,
   /** A wrong argument or setting. */
   usage: 2,
+  /** `check`: something is wrong with the volume. */
+  findings: 1,
+  /** `check`: nothing can be said about the volume. */
+  unchecked: 2,
 } as const

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { ConfigError, settingNames, settings, type Config, type SettingName } from '../config.ts'
+import type { CheckFlags } from './check.ts'
 import { exitCodes } from './exit-codes.ts'
 import { parseMountOptions, type MountOptions } from './mount-options.ts'
 
@@ -44,6 +45,18 @@ program
       driver: options.driver ?? parse('driver', flags.driver),
       logLevel: parse('logLevel', flags.logLevel),
     })
+  })
+
+program
+  .command('check')
+  .description('prove a volume file consistent, changing nothing; exit 0: sound, 1: something is wrong, 2: it cannot be checked')
+  .argument('<file>', 'volume file')
+  .option('--deep', 'also every chunk against its address: reads the whole file')
+  .option('--force', 'also while somebody has it open: its last commit is checked, and its WAL grows meanwhile')
+  .option('--json', 'print {file, deep, findings: [{rule, place}]}')
+  .action(async (file: string, { deep = false, force = false, json = false }: Partial<CheckFlags>) => {
+    const { checkFile } = await import('./check.ts')
+    process.exitCode = await checkFile(file, { deep, force, json })
   })
 
 interface MountFlags {

@@ -1,119 +1,156 @@
 /**
- * Check: proves a volume file consistent, by SQL over its tables.
- * Keeps: it changes nothing; each rule is one query that returns what breaks it.
- * Leaves: mending to nobody: damage is reported.
+ * Check: proves a volume file consistent: SQLite's structure, the schema, the rules over the tables, and with `deep` every chunk.
+ * Keeps: it changes nothing; what is wrong comes with its place in words. A stranger's file is as welcome as our own:
+ *   nothing of its schema is run.
+ * Leaves: mending to nobody: damage is reported. Opening to inspection.ts, the rules to check-rules.ts.
  */
 import Database from 'better-sqlite3'
-import { existsSync } from 'node:fs'
-import { ErrnoError } from '../base/index.ts'
-import { translating, type Connection } from './connection.ts'
+import { existsSync, statSync } from 'node:fs'
+import { ErrnoError, messageOf } from '../base/index.ts'
+import { rules, type Rule } from './check-rules.ts'
 import { chunkAddress, decodeChunk } from './codec.ts'
-import { maximumFileSize } from './content.ts'
+import { translating, type Connection } from './connection.ts'
+import { findHeaderFault, readHeader, sizeByHeader } from './header.ts'
+import { inspect } from './inspection.ts'
+import { Places, describeRow } from './places.ts'
 import { bytes, integer, type Row } from './rows.ts'
+import { compareSchema } from './schema-objects.ts'
 import { blockSize } from './schema.ts'
+import { findWalDamage } from './wal.ts'
 
-/** One broken rule, and one row that breaks it. */
+/** One broken rule, and one place that breaks it. */
 export interface Finding {
   readonly rule: string
   readonly place: string
 }
 
-const isDir = 'mode & 61440 = 16384' // S_IFMT, S_IFDIR
-const types = '4096, 8192, 16384, 24576, 32768, 40960, 49152' // S_IFIFO, S_IFCHR, S_IFDIR, S_IFBLK, S_IFREG, S_IFLNK, S_IFSOCK
+/** How far a check is: bytes of chunks of how many; without them the step has no measure. */
+export interface CheckProgress {
+  readonly step: 'structure' | 'rules' | 'chunks'
+  readonly done?: number
+  readonly total?: number
+}
 
-/** The directories that a walk from the roots finds: a cycle has entries and link counts like any other, but nobody comes there. */
-const reached =
-  'WITH RECURSIVE reached (ino) AS (SELECT root FROM volumes UNION SELECT d.ino FROM reached r JOIN dentries d ON d.parent = r.ino WHERE d.type = 4)'
-
-/** Rule → query whose rows break it; the first column names the place. */
-const rules: readonly (readonly [rule: string, query: string])[] = [
-  ['an entry names an inode that exists', 'SELECT parent FROM dentries d WHERE NOT EXISTS (SELECT 1 FROM inodes i WHERE i.ino = d.ino)'],
-  ['an entry lies in a directory that has a name', `SELECT parent FROM dentries d WHERE NOT EXISTS (SELECT 1 FROM inodes i WHERE i.ino = d.parent AND i.${isDir} AND i.nlink > 0)`],
-  ['an entry has the type of its inode', 'SELECT d.parent FROM dentries d JOIN inodes i ON i.ino = d.ino WHERE d.type <> i.mode >> 12'],
-  ['nlink of a file counts its entries', `SELECT i.ino FROM inodes i LEFT JOIN (SELECT ino, count(*) AS n FROM dentries GROUP BY ino) d ON d.ino = i.ino WHERE NOT (${isDir}) AND i.nlink <> coalesce(d.n, 0)`],
-  ['nlink of a directory is 2 and its subdirectories', `SELECT ino FROM inodes i WHERE ${isDir} AND nlink > 0 AND nlink <> 2 + (SELECT count(*) FROM dentries d WHERE d.parent = i.ino AND d.type = 4)`],
-  ['a directory has one entry, in its parent', `SELECT i.ino FROM inodes i WHERE ${isDir} AND nlink > 0 AND ino NOT IN (SELECT root FROM volumes) AND NOT EXISTS (SELECT 1 FROM dentries d WHERE d.parent = i.parent AND d.ino = i.ino)`],
-  ['an inode without names is an orphan', 'SELECT ino FROM inodes WHERE nlink = 0 AND ino NOT IN (SELECT ino FROM orphans)'],
-  ['an orphan is an inode without names', 'SELECT ino FROM orphans WHERE ino NOT IN (SELECT ino FROM inodes WHERE nlink = 0)'],
-  ['an inode number is below the next one', 'SELECT ino FROM inodes WHERE ino >= (SELECT next_ino FROM state)'],
-  ['state counts the inodes', 'SELECT inodes FROM state WHERE inodes <> (SELECT count(*) FROM inodes)'],
-  ['an extent belongs to an inode', 'SELECT ino FROM extents WHERE ino NOT IN (SELECT ino FROM inodes)'],
-  ['an extent lies within its chunk', 'SELECT e.ino FROM extents e LEFT JOIN chunks c ON c.id = e.chunk WHERE c.id IS NULL OR e.chunk_offset < 0 OR e.length < 1 OR e.chunk_offset + e.length > c.size'],
-  ['an extent lies within a block', `SELECT ino FROM extents WHERE offset / ${String(blockSize)} <> (offset + length - 1) / ${String(blockSize)}`],
-  ['an extent lies within its file', 'SELECT e.ino FROM extents e JOIN inodes i ON i.ino = e.ino WHERE e.offset + e.length > i.size'],
-  ['extents do not overlap', 'SELECT ino FROM (SELECT ino, offset, lag(offset + length) OVER (PARTITION BY ino ORDER BY offset) AS before FROM extents) WHERE before > offset'],
-  ['stored counts the bytes of the extents', 'SELECT ino FROM inodes i WHERE stored <> (SELECT coalesce(sum(length), 0) FROM extents e WHERE e.ino = i.ino)'],
-  ['refs counts the extents of a chunk', 'SELECT c.id FROM chunks c LEFT JOIN (SELECT chunk, count(*) AS n FROM extents GROUP BY chunk) e ON e.chunk = c.id WHERE c.refs <> coalesce(e.n, 0) OR c.refs < 1'],
-  ['a chunk has its data', 'SELECT id FROM chunks WHERE id NOT IN (SELECT id FROM chunk_data) UNION ALL SELECT id FROM chunk_data WHERE id NOT IN (SELECT id FROM chunks)'],
-  ['an attribute belongs to an inode', 'SELECT ino FROM xattrs WHERE ino NOT IN (SELECT ino FROM inodes)'],
-  ['a symlink has a target', 'SELECT ino FROM inodes WHERE (mode & 61440 = 40960) <> (target IS NOT NULL)'],
-  ['there is one state', 'SELECT count(*) FROM state HAVING count(*) <> 1'],
-  ['there is a volume', 'SELECT count(*) FROM volumes HAVING count(*) = 0'],
-  ['the root of a volume is a directory, its own parent', `SELECT root FROM volumes WHERE root NOT IN (SELECT ino FROM inodes WHERE ${isDir} AND nlink > 0 AND parent = ino)`],
-  ['an inode belongs to a volume', 'SELECT ino FROM inodes WHERE volume NOT IN (SELECT id FROM volumes)'],
-  ['a mode is a type and permissions', `SELECT ino FROM inodes WHERE mode & 61440 NOT IN (${types}) OR mode <> mode & 65535`],
-  ['only a device has a device number', 'SELECT ino FROM inodes WHERE rdev <> 0 AND mode & 61440 NOT IN (8192, 24576)'],
-  ['a size is that of its type', `SELECT ino FROM inodes WHERE CASE mode & 61440 WHEN 32768 THEN size NOT BETWEEN 0 AND ${String(maximumFileSize)} WHEN 40960 THEN size <> length(target) OR size NOT BETWEEN 1 AND 4095 ELSE size <> 0 END`],
-  ['a time has less than a second of nanoseconds', 'SELECT ino FROM inodes WHERE max(atime_nsec, mtime_nsec, ctime_nsec, btime_nsec) > 999999999 OR min(atime_nsec, mtime_nsec, ctime_nsec, btime_nsec) < 0'],
-  ['a directory has no second entry', 'SELECT ino FROM dentries WHERE type = 4 GROUP BY ino HAVING count(*) > 1'],
-  ['a directory is reached from a root', `${reached} SELECT ino FROM inodes WHERE ${isDir} AND nlink > 0 AND ino NOT IN (SELECT ino FROM reached)`],
-  ['a name has 1 to 255 bytes, no NUL, no slash, and is not . or ..', "SELECT parent FROM dentries WHERE length(name) NOT BETWEEN 1 AND 255 OR instr(name, x'00') OR instr(name, x'2f') OR name IN (x'2e', x'2e2e')"],
-  ['a cookie is 3 or more', 'SELECT parent FROM dentries WHERE cookie < 3'],
-  ['an extent belongs to a regular file', 'SELECT e.ino FROM extents e JOIN inodes i ON i.ino = e.ino WHERE i.mode & 61440 <> 32768 OR e.offset < 0'],
-  ['a chunk has 1 to 131072 bytes and an address of 32', `SELECT c.id FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.size NOT BETWEEN 1 AND ${String(blockSize)} OR length(c.address) <> 32 OR (d.codec = 0 AND length(d.data) <> c.size)`],
-  ['an attribute has a name of 1 to 255 bytes and a value of at most 65536', 'SELECT ino FROM xattrs WHERE length(name) NOT BETWEEN 1 AND 255 OR length(value) > 65536'],
-] // prettier-ignore
+export interface CheckOptions {
+  /** Also every chunk against its address: reads the whole file. Default false. */
+  readonly deep?: boolean
+  /** The file is in use by its owner: one committed state of it is checked. Default false: nobody writes to it. */
+  readonly isLive?: boolean
+  readonly onProgress?: (progress: CheckProgress) => void
+}
 
 /** How many rows of one rule are reported. */
-const placesPerRule = 5
+const placesPerRule = 20
+
+/** Progress is told once for so many bytes of chunks. */
+const progressStep = 64 << 20
+
+const lengthRule = 'the file has all its pages'
+const walRule = 'the WAL is as it was written'
+const structureRule = 'the SQLite file is intact'
+const schemaRule = 'the schema is that of the format version'
+const chunkRule = 'a chunk has the content that its address names'
 
 /**
- * Checks a volume file that nobody is writing to, its WAL included. With `deep`, every chunk against its address.
- * Returns what is wrong, empty when nothing is. Throws ENOENT; EIO when the file cannot be read at all.
+ * Checks a volume file, its WAL included, and leaves it and what lies beside it as it is.
+ * Returns what is wrong, empty when nothing is. Throws ENOENT, EINVAL, EROFS; EIO when it is no SQLite file, no volume, or newer than this code.
  */
-export function checkVolume(file: string, { deep = false }: { readonly deep?: boolean } = {}): Finding[] {
-  if (!existsSync(file)) throw new ErrnoError('ENOENT', `volume file ${file}: does not exist`)
-  return translating(file, () => {
-    const connection = new Database(file, { fileMustExist: true }) // a read-only connection would leave a -wal behind
-    try {
-      connection.pragma('query_only = ON')
-      return [...checkStructure(connection), ...checkRules(connection), ...(deep ? checkChunks(connection) : [])]
-    } finally {
-      connection.close()
-    }
+export function checkVolume(file: string, { deep = false, isLive = false, onProgress }: CheckOptions = {}): Finding[] {
+  const length = isLive ? [] : checkLength(file)
+  if (length.length > 0) return length
+  const rest = surviving(structureRule, () =>
+    inspect(file, { isLive }, (connection) => {
+      const schema = checkSchema(connection)
+      if (schema.length > 0) return schema // first: an integrity check runs expressions of the schema, and the rules are about our tables
+      onProgress?.({ step: 'structure' })
+      const structure = checkStructure(connection)
+      onProgress?.({ step: 'rules' })
+      const places = new Places(connection)
+      const broken = rules.flatMap((rule) => surviving(rule.rule, () => checkRule(connection, places, rule)))
+      const damaged = deep ? surviving(chunkRule, () => checkChunks(connection, places, onProgress)) : []
+      return [...structure, ...broken, ...damaged]
+    }),
+  )
+  return isLive ? rest : [...checkWal(file), ...rest]
+}
+
+/** What SQLite would drop without a word. */
+function checkWal(file: string): Finding[] {
+  return surviving(walRule, () => {
+    const place = translating(file, () => findWalDamage(file))
+    return place === undefined ? [] : [{ rule: walRule, place }]
   })
 }
 
 function checkStructure(connection: Connection): Finding[] {
-  const lines = connection.prepare<[], string>('PRAGMA integrity_check').pluck(true).all()
-  return lines.filter((line) => line !== 'ok').map((place) => ({ rule: 'the SQLite file is intact', place }))
-}
-
-function checkRules(connection: Connection): Finding[] {
-  return rules.flatMap(([rule, query]) => {
-    const places = connection
-      .prepare<[], unknown>(`${query} LIMIT ${String(placesPerRule)}`)
-      .pluck(true)
-      .all()
-    return places.map((place) => ({ rule, place: String(place) }))
+  return surviving(structureRule, () => {
+    const lines = connection.prepare<[], string>('PRAGMA integrity_check').pluck(true).all()
+    return lines.filter((line) => line !== 'ok').map((place) => ({ rule: structureRule, place }))
   })
 }
 
-function checkChunks(connection: Connection): Finding[] {
-  const select = connection
-    .prepare<[], Row>('SELECT c.id, c.size, c.address, d.codec, d.data FROM chunks c JOIN chunk_data d ON d.id = c.id')
-    .raw(true)
-  const findings: Finding[] = []
-  for (const row of select.iterate()) {
-    const id = integer(row, 0, 'chunks', 'id')
-    if (!isChunkIntact(id, row)) findings.push({ rule: 'a chunk has the content that its address names', place: String(id) })
+function checkSchema(connection: Connection): Finding[] {
+  const version = Number(connection.pragma('user_version', { simple: true }))
+  return surviving(schemaRule, () => compareSchema(connection, version).map((place) => ({ rule: schemaRule, place })))
+}
+
+/** A file that a copy cut off: what else would be found is noise. */
+function checkLength(file: string): Finding[] {
+  if (!existsSync(file) || ['-wal', '-journal'].some((suffix) => existsSync(file + suffix))) return []
+  const header = readHeader(file)
+  if (findHeaderFault(header) !== undefined) return [] // inspection.ts refuses it by name
+  const [size, expected] = [statSync(file).size, sizeByHeader(header)]
+  if (size >= expected) return []
+  return [{ rule: lengthRule, place: `byte ${String(size)}, where the file ends: by its header it has ${String(expected)}` }]
+}
+
+/** What cannot be read is a finding too, and the next step is tried. */
+function surviving(rule: string, step: () => Finding[]): Finding[] {
+  try {
+    return step()
+  } catch (error) {
+    const fault = error instanceof ErrnoError && error.cause !== undefined ? error.cause : error // without the path, which the caller knows
+    if (!isDamage(fault)) throw error
+    return [{ rule, place: `what cannot be read: ${messageOf(fault)}` }]
   }
-  return findings
+}
+
+/** Pages that make no sense, or a row with a NULL where none can be (rows.ts); not what inspect.ts refuses by name. */
+function isDamage(error: unknown): boolean {
+  if (error instanceof Database.SqliteError) return /^SQLITE_(CORRUPT|IOERR)/.test(error.code)
+  return error instanceof ErrnoError && error.code === 'EIO' && 'table' in error.context
+}
+
+function checkRule(connection: Connection, places: Places, { rule, kind, query }: Rule): Finding[] {
+  const limited = connection.prepare<[], Row>(`SELECT DISTINCT * FROM (${query}) LIMIT ${String(placesPerRule + 1)}`).raw(true)
+  const rows = limited.all()
+  const shown = rows.slice(0, placesPerRule)
+  const words = kind === 'chunk' ? places.chunks(shown.map((row) => integer(row, 0, 'chunks', 'id'))) : shown.map((row) => describeRow(places, kind, row)) // prettier-ignore
+  return [...words, ...(rows.length > shown.length ? ['and more'] : [])].map((place) => ({ rule, place }))
+}
+
+function checkChunks(connection: Connection, places: Places, onProgress: CheckOptions['onProgress']): Finding[] {
+  const total = Number(connection.prepare('SELECT coalesce(sum(size), 0) FROM chunks').pluck(true).get())
+  const select = connection
+    .prepare<[], Row>(
+      `SELECT c.id, c.size, c.address, d.codec, CASE WHEN length(d.data) <= ${String(2 * blockSize)} THEN d.data END FROM chunks c JOIN chunk_data d ON d.id = c.id`,
+    )
+    .raw(true)
+  const damaged: number[] = []
+  let [done, told] = [0, -progressStep]
+  for (const row of select.iterate()) {
+    if (done - told >= progressStep) onProgress?.({ step: 'chunks', done: (told = done), total })
+    const id = integer(row, 0, 'chunks', 'id')
+    if (!isChunkIntact(id, row)) damaged.push(id)
+    done += integer(row, 1, 'chunks', 'size')
+  }
+  onProgress?.({ step: 'chunks', done, total })
+  return places.chunks(damaged).map((place) => ({ rule: chunkRule, place }))
 }
 
 function isChunkIntact(id: number, row: Row): boolean {
-  const encoded = { codec: integer(row, 3, 'chunk_data', 'codec'), data: bytes(row, 4, 'chunk_data', 'data') }
   try {
+    const encoded = { codec: integer(row, 3, 'chunk_data', 'codec'), data: bytes(row, 4, 'chunk_data', 'data') }
     const content = decodeChunk(id, encoded, integer(row, 1, 'chunks', 'size'))
     return chunkAddress(content).equals(bytes(row, 2, 'chunks', 'address'))
   } catch {

@@ -13,6 +13,9 @@ export type Connection = Database.Database
 /** A prepared statement with its bound values and its row as an array. */
 export type Statement<Bind extends unknown[], Row = unknown> = Database.Statement<Bind, Row>
 
+// better-sqlite3 takes SQLite's URI names, which inspection.ts needs, only when this is set before its first connection.
+process.env['SQLITE_USE_URI'] = '1'
+
 /** How long SQLite waits for a lock of our own other connection (a checkpoint, a snapshot's begin), in ms; it is held for moments. */
 const busyTimeoutMs = 30_000
 
@@ -42,13 +45,15 @@ export function openConnection(file: string, use: 'serving' | 'beside' = 'beside
   })
 }
 
-/** Throws EINVAL for a path that better-sqlite3 would silently trim to that of another file, and for a symbolic link. */
+/** Throws EINVAL for a path that better-sqlite3 would take for that of another file, and for a symbolic link. */
 export function assertOpenable(file: string): void {
   if (lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
     throw new ErrnoError('EINVAL', `volume file ${file}: is a symbolic link, and SQLite keeps the WAL beside its target`, {
       hint: 'name the target',
     })
   }
+  if (file.startsWith('file:'))
+    throw new ErrnoError('EINVAL', `volume file ${file}: SQLite takes such a name for a URI`, { hint: 'name its whole path' })
   if (file === file.trim()) return
   throw new ErrnoError('EINVAL', `volume file ${JSON.stringify(file)}: its path ends or begins with white space`, { hint: 'rename it' })
 }
@@ -76,8 +81,8 @@ export function setPragmas(connection: Connection, use: 'serving' | 'beside'): v
   connection.pragma('cell_size_check = ON') // damage is found where it is read
 }
 
-/** Refuses what is not a volume of this version. Reads only. */
-function assertVolume(connection: Connection, file: string): void {
+/** Refuses what is not a volume of this version, or an older one. Reads only. Throws EIO `not_a_volume`, `newer_format`. */
+export function assertVolume(connection: Connection, file: string): void {
   const id: unknown = connection.pragma('application_id', { simple: true })
   if (id !== applicationId)
     throw new ErrnoError('EIO', `volume file ${file}: it is an SQLite file but not a litevol volume`, { problem: 'not_a_volume' })
@@ -91,6 +96,7 @@ function assertVolume(connection: Connection, file: string): void {
 
 const codeBySqlite: readonly (readonly [prefix: string, code: ErrnoCode])[] = [
   ['SQLITE_FULL', 'ENOSPC'],
+  ['SQLITE_IOERR_SHMSIZE', 'ENOSPC'], // the -shm cannot grow: a disk without 32 KiB of room
   ['SQLITE_BUSY', 'EBUSY'],
   ['SQLITE_LOCKED', 'EBUSY'],
   ['SQLITE_READONLY', 'EROFS'],

@@ -130,8 +130,8 @@ interface Migratable {
   pragma(source: string): unknown
 }
 
-/** Brings the tables from `version` (0: an empty file) to `schemaVersion`. Call inside a transaction. */
-export function migrate(connection: Migratable, version: number): void {
-  for (const migration of migrations.slice(version)) connection.exec(migration)
-  connection.pragma(`user_version = ${String(schemaVersion)}`)
+/** Brings the tables from `version` (0: an empty file) to `target`. Call inside a transaction. */
+export function migrate(connection: Migratable, version: number, target = schemaVersion): void {
+  for (const migration of migrations.slice(version, target)) connection.exec(migration)
+  connection.pragma(`user_version = ${String(target)}`)
 }

@@ -9,7 +9,7 @@ import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
-import { openConnection, translating, type Connection } from './connection.ts'
+import { assertOpenable, openConnection, translating, type Connection } from './connection.ts'
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Extents, type SeekTarget } from './extents.ts'
@@ -20,6 +20,7 @@ import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State } from './state.ts'
 import { Transactions } from './transactions.ts'
+import { findWalDamage } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
 
 /** The attributes that a caller may set; an absent one stays. */
@@ -67,6 +68,8 @@ export class Volume {
   readonly #content: Content
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
+  /** Why a sync failed. The kernel reports lost pages once and then takes them for written: a later sync would promise what is not there. */
+  #syncFault: Error | undefined
 
   private constructor(file: string, connection: Connection, { fuseConnection = 0, beforeCommit }: OpenOptions) {
     this.file = file
@@ -95,6 +98,7 @@ export class Volume {
    * Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO.
    */
   static open(file: string, options: OpenOptions = {}): Volume {
+    assertWal(file)
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
@@ -330,12 +334,20 @@ export class Volume {
     return this.#state.nextIno
   }
 
-  /** Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss. */
+  /**
+   * Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss.
+   * Throws EIO; after that every sync does, until the volume is opened anew.
+   */
   sync(): void {
-    translating(this.file, () => {
+    if (this.#syncFault !== undefined) throw this.#syncFault
+    try {
       this.#wal ??= this.#openWal()
       fdatasyncSync(this.#wal)
-    })
+    } catch (error) {
+      const hint = 'mount the volume anew when the disk works again'
+      this.#syncFault = new ErrnoError('EIO', `volume file ${this.file}: its WAL could not be synced`, { hint, cause: error })
+      throw this.#syncFault
+    }
   }
 
   /** What statfs(2) tells. */
@@ -352,6 +364,15 @@ export class Volume {
     closeSync(directory)
     return openSync(file, 'r+')
   }
+}
+
+/** Throws EIO when SQLite would drop committed changes because of damage. */
+function assertWal(file: string): void {
+  assertOpenable(file)
+  const place = translating(file, () => findWalDamage(file))
+  if (place === undefined) return
+  const hint = 'nothing was changed; without its -wal the file is the volume at its last checkpoint: copy both before you remove it'
+  throw new ErrnoError('EIO', `volume file ${file}: changes in its WAL are damaged: ${place}`, { hint, problem: 'wal_damaged' })
 }
 
 function readRoot(connection: Connection): Ino {

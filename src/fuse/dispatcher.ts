@@ -6,6 +6,7 @@
 import { AssertionError } from 'node:assert'
 import { ErrnoError, errorTable } from '../base/index.ts'
 import type { Logger, Nodeid } from '../base/index.ts'
+import type { InitFlag } from './constants.ts'
 import type { Filesystem } from './filesystem.ts'
 import type { LateSeek } from './late-seek.ts'
 import { MAX_WRITE, negotiate } from './negotiate.ts'
@@ -32,6 +33,8 @@ export interface RequestObserver {
 export interface SessionOptions {
   /** Where faults go, and the trace at level trace. Default: nowhere. */
   readonly logger?: Logger
+  /** What is not asked of the kernel although it offers it; default nothing. Who serves a disk wants every write at once: no WRITEBACK_CACHE. */
+  readonly declined?: readonly InitFlag[]
   /** Called once, when the kernel's INIT was understood and just before it is answered. */
   readonly onInit?: (negotiated: Negotiated) => void
   /** Takes an LSEEK that is to be answered by `answerLateSeek`, on another thread. Without it every LSEEK is answered at once. */
@@ -167,7 +170,7 @@ export class Dispatcher {
   }
 
   #initialise(offer: InitOffer): InitAnswer {
-    const { answer, negotiated } = negotiate(offer)
+    const { answer, negotiated } = negotiate(offer, this.#options.declined)
     if (negotiated !== undefined) this.#options.onInit?.(negotiated)
     return answer
   }

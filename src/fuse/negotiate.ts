@@ -81,17 +81,20 @@ export interface Negotiated {
 
 /**
  * Answers the kernel's `offer`. `negotiated` is undefined when the kernel's major version is above ours: it then reads
- * only our version from the answer and sends a second INIT ("Version negotiation" in linux/fuse.h).
- * Throws EPROTO for a kernel older than Linux 5.13.
+ * only our version from the answer and sends a second INIT ("Version negotiation" in linux/fuse.h). Flags in `declined` are not
+ * asked for. Throws EPROTO for a kernel older than Linux 5.13.
  */
-export function negotiate(offer: InitOffer): { answer: InitAnswer; negotiated: Negotiated | undefined } {
+export function negotiate(
+  offer: InitOffer,
+  declined: readonly InitFlag[] = [],
+): { answer: InitAnswer; negotiated: Negotiated | undefined } {
   if (offer.major > PROTOCOL_MAJOR) return { answer: answerWith([], offer, 0), negotiated: undefined }
   const missing = needed.filter((flag) => !isOffered(offer, flag))
   if (offer.major < PROTOCOL_MAJOR || offer.minor < OLDEST_MINOR || missing.length > 0) {
     const spoken = [`FUSE ${offer.major}.${offer.minor}`, ...missing.map((flag) => `without ${flag}`)].join(' ')
     throw new ErrnoError('EPROTO', `kernel speaks ${spoken}: at least ${PROTOCOL_MAJOR}.${OLDEST_MINOR} is needed (Linux 5.13)`)
   }
-  const flags = wanted.filter((flag) => isOffered(offer, flag))
+  const flags = wanted.filter((flag) => isOffered(offer, flag) && !declined.includes(flag))
   const maxWrite = flags.includes('MAX_PAGES') ? MAX_WRITE : MAX_WRITE_WITHOUT_MAX_PAGES
   const hasResend = flags.includes('HAS_RESEND')
   return {

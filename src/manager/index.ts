@@ -4,6 +4,7 @@ export { VolumeManager, namePattern, type MountWish, type VolumeStatus, type Vol
 export { formatChecks, runPreflight, worstVerdict, type Check, type Preflight, type Verdict } from './preflight.ts'
 export { unshareMountRoot } from './mount-root.ts'
 export type { ExportView, ExportWish } from './exports.ts'
+export type { ImportSource } from './import.ts'
 export type { ManagerOptions } from './options.ts'
 export type { VolumeRecord, VolumeStore } from './store.ts'
 export { Keeper, type StartWish } from './keeper.ts'

@@ -3,6 +3,8 @@
  * Keeps: it is one whole file before anything is said about it.
  * Leaves: mounted volumes to volume.ts.
  */
+import { existsSync } from 'node:fs'
+import { ErrnoError } from '../base/index.ts'
 import { readVolumeState } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import type { HeldSnapshot } from './lease.ts'
@@ -12,8 +14,12 @@ import { settle } from './settle.ts'
 /** The unit in which the file is read: any page size that divides SQLite's will do when there are no WAL frames. */
 const unitBytes = 512
 
-/** The state of the settled file. Throws EBUSY when somebody else has it open, ENOENT, EIO. */
+/** The state of the settled file. Throws EBUSY when somebody else has it open, EIO, `volume_missing` when it is not there. */
 export async function readSettledState(file: string): Promise<StateReport> {
+  if (!existsSync(file)) {
+    const hint = 'put it back, or delete the volume'
+    throw new ErrnoError('EIO', `volume file ${file}: does not exist`, { problem: 'volume_missing', hint })
+  }
   await settle(file, ownerTimeoutMs)
   return readVolumeState(file)
 }

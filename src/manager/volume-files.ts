@@ -37,8 +37,24 @@ export class VolumeFiles {
 
   /** Makes the file, calls `commit`, then gives it its name. When any of it throws there is neither file nor record. */
   create(name: string, options: VolumeFileOptions, commit: () => void, rollback: () => void): void {
+    createVolumeFile(this.path(name + newSuffix), options)
+    this.#adopt(name, commit, rollback)
+  }
+
+  /** The same for a file that `fill` writes to the path it is given, and syncs. */
+  async receive(name: string, fill: (file: string) => Promise<void>, commit: () => void, rollback: () => void): Promise<void> {
     const made = this.path(name + newSuffix)
-    createVolumeFile(made, options)
+    try {
+      await fill(made)
+    } catch (error) {
+      removeDurably(made)
+      throw error
+    }
+    this.#adopt(name, commit, rollback)
+  }
+
+  #adopt(name: string, commit: () => void, rollback: () => void): void {
+    const made = this.path(name + newSuffix)
     try {
       commit()
     } catch (error) {

@@ -7,6 +7,7 @@ import { ErrnoError, messageOf, uuidText, uuidv7, type DriverName, type Logger }
 import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import type { ExportView, ExportWish } from './exports.ts'
+import { assertSound, receiveVolumeFile, type ImportSource } from './import.ts'
 import type { ManagerOptions } from './options.ts'
 import type { PersistentMount, VolumeRecord, VolumeStore } from './store.ts'
 import { Volume, type MountStatus } from './volume.ts'
@@ -39,6 +40,9 @@ export class VolumeManager {
   readonly #options: ManagerOptions
   readonly #log: Logger
   readonly #volumes = new Map<string, Volume>()
+  /** Those under way, by name. */
+  readonly #imports = new Map<string, Promise<void>>()
+  readonly #stop = new AbortController()
 
   /** Takes over the store, which `close` closes. Settles what a crash left of volume files. */
   constructor(store: VolumeStore, options: ManagerOptions, log: Logger) {
@@ -82,24 +86,38 @@ export class VolumeManager {
 
   /** Makes a volume; it is on the disk when this returns. Throws EEXIST `name_taken`, EINVAL, ENOSPC. */
   create(name: string, options: VolumeFileOptions, who: string): VolumeSummary {
-    if (!new RegExp(namePattern).test(name)) throw new ErrnoError('EINVAL', `name: must match ${namePattern}`)
-    if (this.#store.list().some((record) => record.name === name)) throw nameTaken(name)
-    const id = uuidText(uuidv7())
-    const record = { id, name, file: VolumeFiles.nameOf(id), createdAt: new Date().toISOString(), encrypted: false, persist: null }
-    const insert = (): void => {
-      this.#store.transact({ who, action: `create volume ${name}` }, (draft) => {
-        if (draft.findByName(name) !== undefined) throw nameTaken(name)
-        draft.insert(record)
-      })
-    }
-    const rollback = (): void => {
-      this.#store.transact({ who, action: `undo create volume ${name}` }, (draft) => {
-        draft.remove(id)
-      })
-    }
+    this.#assertFree(name)
+    const record = newRecord(name)
+    const { insert, rollback } = this.#insertion(record, who)
     this.#files.create(record.file, options, insert, rollback)
     this.#supervise(record)
-    return this.get(id)
+    return this.get(record.id)
+  }
+
+  /**
+   * Makes a volume of a file that comes from outside, once it is proven sound. The name is taken from the first moment on.
+   * Throws EEXIST `name_taken` before anything is read; EINVAL, `invalid_volume_file` or `newer_volume_file`; ENOSPC; EAGAIN `stopping`.
+   */
+  async import(name: string, source: ImportSource, who: string): Promise<VolumeSummary> {
+    this.#assertFree(name)
+    const record = newRecord(name)
+    const { insert, rollback } = this.#insertion(record, who)
+    const signal = AbortSignal.any([source.signal, this.#stop.signal])
+    const fill = async (file: string): Promise<void> => {
+      signal.throwIfAborted()
+      await receiveVolumeFile(file, { ...source, signal })
+      await assertSound(file, signal, this.#log.child({ volume: record.id, name }))
+      signal.throwIfAborted()
+    }
+    const receipt = this.#files.receive(record.file, fill, insert, rollback)
+    this.#imports.set(name, receipt)
+    try {
+      await receipt
+    } finally {
+      this.#imports.delete(name)
+    }
+    this.#supervise(record)
+    return this.get(record.id)
   }
 
   /** Deletes a volume with its file, unmounting it first. Throws ENOENT, EBUSY unless `force`. */
@@ -151,6 +169,8 @@ export class VolumeManager {
 
   /** Ends all volumes within the stop's time limit and closes the store. Nothing may be called any more. */
   async close(): Promise<void> {
+    this.#stop.abort(new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' }))
+    await Promise.allSettled(this.#imports.values())
     const stops = [...this.#volumes.values()].map((volume) => volume.stop(this.#options.stopTimeoutMs))
     for (const result of await Promise.allSettled(stops)) {
       if (result.status === 'rejected') this.#log.error({ err: result.reason as unknown }, 'a volume did not stop in order')
@@ -175,6 +195,27 @@ export class VolumeManager {
     this.#store.transact({ who, action: `${persist === null ? 'forget' : 'remember'} the mount of volume ${record.name}` }, (draft) => {
       draft.update(id, { persist })
     })
+  }
+
+  #assertFree(name: string): void {
+    if (!new RegExp(namePattern).test(name)) throw new ErrnoError('EINVAL', `name: must match ${namePattern}`)
+    if (this.#imports.has(name) || this.#store.list().some((record) => record.name === name)) throw nameTaken(name)
+  }
+
+  /** Puts a new record into the store, and takes it out again. */
+  #insertion(record: VolumeRecord, who: string): { readonly insert: () => void; readonly rollback: () => void } {
+    const insert = (): void => {
+      this.#store.transact({ who, action: `create volume ${record.name}` }, (draft) => {
+        if (draft.findByName(record.name) !== undefined) throw nameTaken(record.name)
+        draft.insert(record)
+      })
+    }
+    const rollback = (): void => {
+      this.#store.transact({ who, action: `undo create volume ${record.name}` }, (draft) => {
+        draft.remove(record.id)
+      })
+    }
+    return { insert, rollback }
   }
 
   #supervise(record: VolumeRecord): void {
@@ -202,6 +243,11 @@ export class VolumeManager {
   #hostPath(id: string): string {
     return `${this.#options.hostMountRoot.replace(/\/$/, '')}/${id}`
   }
+}
+
+function newRecord(name: string): VolumeRecord {
+  const id = uuidText(uuidv7())
+  return { id, name, file: VolumeFiles.nameOf(id), createdAt: new Date().toISOString(), encrypted: false, persist: null }
 }
 
 function nameTaken(name: string): ErrnoError {

@@ -209,5 +209,5 @@ test('openapi.yaml names every operation and the service serves it', () =>
     assert.equal(reply.headers['content-type'], 'application/yaml')
     const document = app.swagger() as { paths: Record<string, Record<string, { operationId?: string }>> }
     const operations = Object.values(document.paths).flatMap((path) => Object.values(path).map(({ operationId }) => operationId ?? 'none'))
-    assert.deepEqual(operations.sort(), ['checkpointVolume', 'createVolume', 'deleteVolume', 'exportVolume', 'getHealth', 'getMount', 'getVolume', 'listVolumes', 'mountVolume', 'statVolume', 'unmountVolume']) // prettier-ignore
+    assert.deepEqual(operations.sort(), ['checkpointVolume', 'createVolume', 'deleteVolume', 'exportVolume', 'getHealth', 'getMount', 'getVolume', 'importVolume', 'listVolumes', 'mountVolume', 'restartMount', 'statVolume', 'unmountVolume']) // prettier-ignore
   }))

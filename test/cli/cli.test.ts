@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { checkVolume } from '../../src/engine/index.ts'
+import Database from 'better-sqlite3'
+import { checkVolume, createVolumeFile } from '../../src/engine/index.ts'
 import { findMount, listMounts } from '../../src/fuse/mount.ts'
 import { withFolder } from '../support.ts'
 
@@ -69,6 +70,8 @@ const misuses: readonly (readonly [readonly string[], RegExp])[] = [
   [['mount', 'a', 'b', 'c'], /too many arguments/],
   [['mount', 'a', 'b', '--frobnicate'], /unknown option '--frobnicate'/],
   [['frobnicate'], /unknown command 'frobnicate'/],
+  [['check'], /missing required argument 'file'/],
+  [['check', 'a', '--frobnicate'], /unknown option '--frobnicate'/],
   [['serve', '--port', 'x'], /--port: 'x' is wrong, must be a whole number/],
   [['serve', '--host', '0.0.0.0'], /LITEVOL_TOKEN_FILE/],
   [['serve', '--driver', 'fuse'], /--driver: 'fuse' is wrong, must be one of direct, fuse-native/],
@@ -102,6 +105,56 @@ test('mount of what cannot be mounted is one line and exit 1', () =>
     }
     assert.equal(findMount(folder), undefined)
   }))
+
+test('check says what is wrong and where: exit 0 sound, 1 findings, 2 cannot be checked', () =>
+  withFolder((folder) => {
+    const [file, link, text] = [join(folder, 'v.sqlite'), join(folder, 'link'), join(folder, 'text')]
+    createVolumeFile(file)
+    symlinkSync(file, link)
+    writeFileSync(text, 'no volume '.repeat(1000))
+    assert.deepEqual(litevol(['check', file]), { status: 0, stdout: `${file}: sound\n`, stderr: '' })
+    assert.deepEqual(litevol(['check', '--deep', link]), { status: 0, stdout: `${link}: sound, every chunk read\n`, stderr: '' })
+    new Database(file).exec('UPDATE inodes SET nlink = 9').close()
+    const rule = 'nlink of a directory is 2 and its subdirectories'
+    const findings = { status: 1, stdout: `inode 2 (/): breaks "${rule}"\n${file}: 1 finding\n`, stderr: '' }
+    assert.deepEqual(litevol(['check', file]), findings)
+    const json = litevol(['check', '--json', file])
+    assert.deepEqual([json.status, JSON.parse(json.stdout)], [1, { file, deep: false, findings: [{ rule, place: 'inode 2 (/)' }] }])
+    new Database(file).exec('PRAGMA user_version = 99').close()
+    for (const [bad, fault] of [
+      [file, /format version 99 is newer/],
+      [text, /not a database/],
+      [join(folder, 'none'), /does not exist/],
+    ] as const) {
+      const { status, stdout, stderr } = litevol(['check', bad])
+      assert.deepEqual([status, stdout, stderr.trimEnd().split('\n').length], [2, '', 1], stderr)
+      assert.match(stderr, fault)
+    }
+    assert.deepEqual(readdirSync(folder).sort(), ['link', 'text', 'v.sqlite'])
+  }))
+
+test('check refuses a volume that is mounted, and with --force checks its last commit', limit, () =>
+  withFolder(async (folder) => {
+    const [file, mountpoint] = [join(folder, 'v.sqlite'), join(folder, 'mnt')]
+    mkdirSync(mountpoint)
+    await withCommand(['mount', file, mountpoint, '--create'], {}, async (child, line) => {
+      await line(/mounted/)
+      await run('sh', ['-c', 'echo x > "$1/x"; sync "$1/x"', 'sh', mountpoint], { timeout: 20_000 })
+      const refused = litevol(['check', file])
+      assert.equal(refused.status, 2)
+      assert.match(refused.stderr, /held by process \d+ \(litevol: serving.*--force/)
+      assert.deepEqual(litevol(['check', '--force', '--deep', file]), {
+        status: 0,
+        stdout: `${file}: sound, every chunk read\n`,
+        stderr: '',
+      })
+      await run('sh', ['-c', 'echo y > "$1/y"', 'sh', mountpoint], { timeout: 20_000 })
+      await end(child, 'SIGTERM')
+    })
+    assert.deepEqual(readdirSync(folder).sort(), ['mnt', 'v.sqlite'])
+    assert.deepEqual(checkVolume(file, { deep: true }), [])
+  }),
+)
 
 for (const how of ['umount', 'SIGTERM', 'SIGINT'] as const) {
   test(`mount --create serves until ${how} and leaves one whole file`, limit, () =>

@@ -50,6 +50,16 @@ describe('negotiate', () => {
     assert.deepEqual([answer.flags, answer.flags2, answer.maxPages], [flags, 0, 0])
   })
 
+  it('asks for nothing that was declined', () => {
+    const { answer, negotiated } = negotiate(everything, ['WRITEBACK_CACHE'])
+    assert.equal(isSet(answer, 'WRITEBACK_CACHE'), false)
+    const { negotiated: whole } = negotiate(everything)
+    assert.deepEqual(
+      negotiated?.flags,
+      whole?.flags.filter((flag) => flag !== 'WRITEBACK_CACHE'),
+    )
+  })
+
   for (const flag of needed) {
     it(`refuses a kernel without ${flag} by name`, () => {
       const flags = (everything.flags & ~(1 << initBits[flag])) >>> 0

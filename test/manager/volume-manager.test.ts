@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { test, type TestContext } from 'node:test'
@@ -106,14 +106,50 @@ test('unmount and delete are refused while a handle is open, with how many, unle
   }),
 )
 
-test('a killed FUSE process is seen: failed with the reason, cleared, and mount works again', limit, () =>
+test('a killed FUSE process is a pause: who has files open goes on, exports of it break off, and the status counts it', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id, mountpoint } = await mounted(manager)
+    const view = await manager.openExport(id, { kind: 'fresh' })
+    const stream = view.stream(0, view.size)
+    const before = await manager.status(id)
+    const script = `exec 3>"$1/open"; echo one >&3; rm "$1/open"; kill -9 "$2"; echo two >&3; sync "/proc/self/fd/3"; echo new >"$1/new"
+      wc -c <"/proc/$$/fd/3"; cat "$1/new"`
+    assert.equal(await sh(script, mountpoint, String(before.pid)), '8\nnew\n')
+    await until('restarts', async () => (await manager.status(id)).restarts === 1)
+    const after = await manager.status(id)
+    assert.notEqual(after.pid, before.pid)
+    assert.equal(after.state, 'mounted')
+    await assert.rejects(buffer(stream), 'a stream of it breaks off')
+    await until('no handles', async () => (await manager.status(id)).handles === 0)
+    await manager.unmount(id, false, 'test')
+  }),
+)
+
+test('a FUSE process is replaced by the code as it lies now when that is asked for', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id, mountpoint } = await mounted(manager)
+    await sh('echo kept > "$1/kept"', mountpoint)
+    const { pid } = await manager.status(id)
+    await manager.restart(id)
+    const status = await manager.status(id)
+    assert.notEqual(status.pid, pid)
+    assert.equal(status.restarts, 1)
+    assert.equal(await sh('cat "$1/kept"', mountpoint), 'kept\n')
+    await manager.unmount(id, false, 'test')
+    await assert.rejects(manager.restart(id), { problem: 'not_mounted' })
+  }),
+)
+
+test('a mount whose keeper is killed too is seen: failed with the reason, cleared, and mount works again', limit, () =>
   withManagers(async ({ start, volumes, options }) => {
     const manager = start()
     const { id, mountpoint } = await mounted(manager)
     await sh('echo kept > "$1/kept"; sync "$1/kept"', mountpoint)
     const view = await manager.openExport(id, { kind: 'fresh' })
     const stream = view.stream(0, view.size)
-    process.kill((await manager.status(id)).pid ?? 0, 'SIGKILL')
+    process.kill(-Number(readFileSync(join(options.runRoot, id, 'keeper'), 'utf8')), 'SIGKILL')
     await until('failed', () => manager.get(id).state === 'failed')
     assert.match((await manager.status(id)).reason ?? '', /killed by SIGKILL/)
     await assert.rejects(buffer(stream), 'a stream of it breaks off')

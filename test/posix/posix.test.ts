@@ -31,20 +31,8 @@ import { space } from './space.ts'
 import { times } from './times.ts'
 import { xattrs } from './xattrs.ts'
 
-const table: Cases = {
-  ...nodes,
-  ...names,
-  ...directories,
-  ...permissions,
-  ...acl,
-  ...xattrs,
-  ...times,
-  ...space,
-  ...mappings,
-  ...locks,
-  ...handles,
-  ...refusals,
-}
+const tables = [nodes, names, directories, permissions, acl, xattrs, times, space, mappings, locks, handles, refusals]
+const table: Cases = Object.assign({}, ...tables) as Cases
 
 /** What ext4 does otherwise: the case says what litevol promises beyond POSIX, or what only a FUSE mount meets. */
 const onHost: Exceptions = {
@@ -80,6 +68,11 @@ function wantedOf<T>(cases: Readonly<Record<string, T>>): [index: number, name: 
 
 test('there is a case to run', () => {
   assert.notDeepEqual([...wantedOf(table), ...wantedOf(mounting)], [], `POSIX_CASE: ${wanted.source}`)
+})
+
+test('no two cases have one name', () => {
+  const all = [...tables, mounting].flatMap((cases) => Object.keys(cases))
+  assert.equal(new Set(all).size, all.length)
 })
 
 test('every exception is one of an existing case', () => {

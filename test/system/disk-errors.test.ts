@@ -1,0 +1,169 @@
+/** A disk under the data root that answers with errors: applications and clients are told, and never get wrong bytes. */
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { checkVolume, settleVolumeFile } from '../../src/engine/index.ts'
+import { TestDisk, destroyEverythingIn } from '../faults/disk.ts'
+import type { FailOrder } from '../faults/fault-gate.ts'
+import { shell } from '../mount/support.ts'
+import { withFolder } from '../support.ts'
+import { Service } from './support.ts'
+
+interface Place {
+  readonly service: Service
+  readonly disk: TestDisk
+  readonly folder: string
+  readonly id: string
+  readonly mountpoint: string
+}
+
+/** Runs `work` with a service whose data root is a disk of ours; afterwards it stops in order and its volumes' checks are clean. */
+async function withDisk(work: (place: Place) => Promise<void>): Promise<void> {
+  await withFolder(async (folder) => {
+    const mountRoot = join(folder, 'mnt')
+    mkdirSync(mountRoot)
+    const disk = await TestDisk.start(join(folder, 'place'), undefined, 1)
+    try {
+      const service = await Service.start({ dataRoot: disk.mountpoint, mountRoot }, { LITEVOL_RUN_DIR: join(folder, 'run') })
+      const id = await service.create('errors')
+      await work({ service, disk, folder, id, mountpoint: await service.mount(id) })
+      if (!(await disk.status()).isCut) {
+        await service.stop()
+        await disk.cut({ folder: join(folder, 'left'), seed: 1, after: 0 })
+      }
+    } finally {
+      destroyEverythingIn(folder)
+      await disk.destroy()
+    }
+    await checkLeft(join(folder, 'left'))
+  })
+}
+
+async function checkLeft(left: string): Promise<void> {
+  const volumes = join(left, 'volumes')
+  for (const name of readdirSync(volumes).filter((one) => one.endsWith('.litevol'))) {
+    await settleVolumeFile(join(volumes, name), { ownerTimeoutMs: 0 })
+    assert.deepEqual(checkVolume(join(volumes, name), { deep: true }), [])
+  }
+}
+
+/** Runs a command in the volume; returns `done`, or what it complained of. */
+async function attempt({ mountpoint, folder }: Place, command: string): Promise<string> {
+  const script = `(set -e; cd "$1"; ${command}) > "$2/said" 2>&1 && echo done || cat "$2/said"`
+  return (await shell(script, mountpoint, folder)).trim()
+}
+
+const words = { EIO: /Input\/output error/, ENOSPC: /No space left on device/ }
+
+/** What fails, what is tried on the volume meanwhile, and which error it must get. */
+const rows: readonly (readonly [title: string, order: FailOrder, command: string])[] = [
+  ['a write into the WAL, at create', { operation: 'write', code: 'EIO', count: 1e6, suffix: '-wal' }, 'touch new'],
+  ['a write into the WAL, at append', { operation: 'write', code: 'EIO', count: 1e6, suffix: '-wal' }, 'echo x >> f1; sync f1'],
+  ['a write into the WAL, at rename', { operation: 'write', code: 'EIO', count: 1e6, suffix: '-wal' }, 'mv f2 f2.moved'],
+  ['the third write into the WAL', { operation: 'write', code: 'EIO', count: 1e6, skip: 2, suffix: '-wal' }, 'mkdir d'],
+  ['no room in the WAL, at create', { operation: 'write', code: 'ENOSPC', count: 1e6, suffix: '-wal' }, 'touch new'],
+  ['no room in the WAL, at append', { operation: 'write', code: 'ENOSPC', count: 1e6, suffix: '-wal' }, 'head -c 100000 /dev/zero >> f1; sync f1'],
+  ['no room in the WAL, at rename', { operation: 'write', code: 'ENOSPC', count: 1e6, suffix: '-wal' }, 'mv f2 f2.moved'],
+] // prettier-ignore
+
+test('errors of the disk under a volume: the application gets them, nothing else changes, and afterwards all works', () =>
+  withDisk(async (place) => {
+    const { mountpoint, folder, disk } = place
+    await shell('cd "$1"; for i in 1 2 3 4 5; do head -c 100000 /dev/urandom > f$i; done; sync f*; sha256sum f3 f4 f5 > "$2/sums"; ls -A | sort > "$2/names"', mountpoint, folder) // prettier-ignore
+    for (const [title, order, command] of rows) {
+      await disk.fail(order)
+      assert.match(await attempt(place, command), words[order.code], title)
+      await disk.fail()
+      assert.equal(await attempt(place, 'sha256sum -c --quiet "$2/sums"; ls -A | sort | diff - "$2/names"'.replaceAll('$2', folder)), 'done', title) // prettier-ignore
+      assert.equal(await attempt(place, `${command}; rm -rf new d; [ ! -e f2.moved ] || mv f2.moved f2`), 'done', title)
+    }
+    assert.ok((await disk.status()).failures >= rows.length)
+  }))
+
+test('a read error of the disk is EIO, never wrong bytes', () =>
+  withDisk(async (place) => {
+    const { service, id, mountpoint, folder, disk } = place
+    await shell('cd "$1"; head -c 3000000 /dev/urandom > a; sync a; sha256sum a > "$2/sums"', mountpoint, folder)
+    assert.equal((await service.call('DELETE', `/volumes/${id}/mount`)).status, 204)
+    await service.mount(id)
+    await shell('dd if="$1" iflag=nocache count=0 status=none', join(disk.mountpoint, 'volumes', `${id}.litevol`))
+    await disk.fail({ operation: 'read', code: 'EIO', count: 1e6, suffix: '.litevol' })
+    assert.match(await attempt(place, 'cat a | sha256sum'), /Input\/output error/)
+    const cut = await fetch(`${service.url}/volumes/${id}/export`).then((response) => response.arrayBuffer()).catch(() => undefined) // prettier-ignore
+    assert.ok(cut === undefined || cut.byteLength < 3_000_000, 'an export is cut, or refused')
+    await disk.fail()
+    assert.equal(await attempt(place, `sha256sum -c --quiet "${folder}/sums"`), 'done')
+  }))
+
+test('an fsync that failed is never made good by a later one: what is acknowledged after it survives a power cut', () =>
+  withDisk(async (place) => {
+    const { service, disk, folder, id } = place
+    assert.equal(await attempt(place, 'echo one > a; sync a'), 'done')
+    await disk.fail({ operation: 'fsync', code: 'EIO', count: 1, suffix: '-wal' })
+    assert.match(await attempt(place, 'echo two > b; sync b'), words.EIO)
+    const later = await attempt(place, 'echo three > c; sync c')
+    await disk.cut({ folder: join(folder, 'left'), seed: 4, after: 0 })
+    service.child.kill('SIGKILL')
+    const file = join(folder, 'left', 'volumes', `${id}.litevol`)
+    await settleVolumeFile(file, { ownerTimeoutMs: 0 })
+    const names = await shell(
+      `sqlite3 "$1" "select group_concat(cast(name as text), ' ') from (select name from dentries order by name)"`,
+      file,
+    )
+    assert.match(names, /^a/)
+    assert.ok(later !== 'done' || names.includes('c'), `c was acknowledged and is lost: ${names}`)
+    assert.match(later, /^done$|Input\/output error/)
+  }))
+
+const checkpointRows: readonly FailOrder[] = [
+  { operation: 'write', code: 'EIO', count: 1, suffix: '.litevol' },
+  { operation: 'write', code: 'ENOSPC', count: 1, suffix: '.litevol' },
+  { operation: 'fsync', code: 'EIO', count: 1, suffix: '.litevol' },
+]
+
+test('errors of the disk at a checkpoint: 500 or 507, the next one succeeds, nothing is lost', () =>
+  withDisk(async (place) => {
+    const { service, disk, folder, id } = place
+    for (const [n, order] of checkpointRows.entries()) {
+      const file = `c${n}`
+      await disk.fail({ ...order, count: 1e6 }) // the checkpoints that come by themselves fail too
+      const status = { EIO: 500, ENOSPC: 507 }[order.code]
+      assert.equal(
+        await attempt(place, `head -c 500000 /dev/urandom > ${file}; sync ${file}; sha256sum ${file} >> "${folder}/sums"`),
+        'done',
+      )
+      const failed = await service.call('POST', `/volumes/${id}/checkpoint`)
+      assert.equal(failed.status, status, JSON.stringify([order, failed.body]))
+      await disk.fail()
+      const passed = await service.call('POST', `/volumes/${id}/checkpoint`)
+      assert.deepEqual([passed.status, passed.body['wal_frames_remaining']], [200, 0])
+      assert.equal(await attempt(place, `sha256sum -c --quiet "${folder}/sums"`), 'done')
+    }
+  }))
+
+const storeRows: readonly FailOrder[] = [
+  { operation: 'write', code: 'ENOSPC', count: 1, suffix: '.litevol.new' },
+  { operation: 'write', code: 'EIO', count: 1, suffix: '.litevol.new' },
+  { operation: 'fsync', code: 'EIO', count: 1, suffix: '.litevol.new' },
+  { operation: 'create', code: 'ENOSPC', count: 1 },
+  { operation: 'write', code: 'ENOSPC', count: 1, suffix: '' },
+  { operation: 'fsync', code: 'EIO', count: 1e6, suffix: 'volumes' }, // SQLite takes no notice of the first
+  { operation: 'rename', code: 'EIO', count: 1, suffix: '.litevol.new' },
+]
+
+test('errors of the disk while a volume is made: 500 or 507, neither file nor record remains, and the name is free', () =>
+  withDisk(async ({ service, disk }) => {
+    const list = async (): Promise<number> => ((await service.call('GET', '/volumes')).body as unknown as unknown[]).length
+    for (const order of storeRows) {
+      const [files, records] = [service.volumeFiles().length, await list()]
+      await disk.fail(order)
+      const reply = await service.call('POST', '/volumes', { name: 'unlucky' })
+      await disk.fail()
+      assert.equal(reply.status, { EIO: 500, ENOSPC: 507 }[order.code], JSON.stringify([order, reply.body]))
+      assert.deepEqual([service.volumeFiles().length, await list()], [files, records], JSON.stringify(order))
+      const id = await service.create('unlucky')
+      assert.equal((await service.call('DELETE', `/volumes/${id}`)).status, 204)
+    }
+    assert.ok(existsSync(disk.mountpoint))
+  }))
