@@ -18,6 +18,8 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 RUN cd node_modules/better-sqlite3 && rm -rf deps src binding.gyp \
  && find prebuilds -type f ! -name "linux-$(node -p process.arch).node" -delete \
  && node -e "new (require('better-sqlite3'))(':memory:')"
+# Of fuse-native only its binary is used, with Debian's libfuse2.
+RUN rm -rf node_modules/fuse-shared-library* node_modules/fuse-native/prebuilds/darwin-x64
 COPY bin ./bin
 COPY LICENSE ./
 COPY --from=build /src/dist ./dist
@@ -31,7 +33,7 @@ LABEL org.opencontainers.image.title="litevol" \
 # tini reaps what the manager leaves and passes SIGTERM to it alone: the manager ends its FUSE processes itself.
 # mount(8) and flock(1) are in the base image already; naming them keeps it so.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends tini mount util-linux \
+ && apt-get install -y --no-install-recommends tini mount util-linux libfuse2 \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /var/lib/litevol
 COPY --from=packages /app /app

@@ -104,6 +104,9 @@ function explainMount(mountpoint: string, stderr: string): ErrnoError {
 
 const execute = promisify(execFile)
 
+/** umount(8) without descriptor 3, where libfuse may have the device: who waits on a mount must not hold it. */
+const umount = 'exec 3<&-; exec umount "$@"'
+
 /** Unmounts `mountpoint` (absolute, without symlinks) in another process, so that the caller's thread stays responsive:
  *  umount(2) waits for dirty pages to be served. Throws EBUSY when it is in use, EINVAL when nothing is mounted there,
  *  EPERM without CAP_SYS_ADMIN, else EIO. */
@@ -111,7 +114,7 @@ export async function unmountFuse(mountpoint: string, { lazy = false, force = fa
   // `-c`: umount(8) would otherwise stat the mountpoint, and hang where nobody serves it.
   const flags = ['-i', '-c', ...(lazy ? ['-l'] : []), ...(force ? ['-f'] : [])]
   try {
-    await execute('umount', [...flags, '--', mountpoint], { env: { ...process.env, LC_ALL: 'C' } })
+    await execute('sh', ['-c', umount, 'umount', ...flags, '--', mountpoint], { env: { ...process.env, LC_ALL: 'C' } })
   } catch (cause) {
     throw explainUnmount(mountpoint, cause)
   }

@@ -2,7 +2,7 @@
  * The descriptors that a FUSE process has from its keeper (keeper.sh), by number.
  * Keeps: they outlive the process: another one has them as well. Leaves: opening them to the keeper.
  */
-import { fstatSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import { openFuseDevice } from '../fuse/index.ts'
 
 /** The volume file, which is locked (engine/owner.ts). */
@@ -20,4 +20,12 @@ const fuseDevice = (10 << 8) | 229
 export function deviceFd(): number {
   const stats = fstatSync(inheritedDevice)
   return stats.isCharacterDevice() && stats.rdev === fuseDevice ? inheritedDevice : openFuseDevice()
+}
+
+/**
+ * Closes the device for a driver that opens it by itself. It then gets the lowest free number, which is this one: libfuse 2
+ * leaves its descriptor open in children, and those that wait on the mount have another file in its place (flush.ts, unmountFuse).
+ */
+export function closeDevice(): void {
+  closeSync(inheritedDevice)
 }

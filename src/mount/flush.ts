@@ -48,8 +48,8 @@ export async function flushFiles(mountpoint: string, open: OpenInodes): Promise<
   throw new ErrnoError('EIO', `mount ${mountpoint}: files could not be flushed: ${fault}`)
 }
 
-/** Begins in the volume's root, seen by a bind: a bind of $1 carries no mounts that lie below it. */
-const enter = 'mount -n -i -c --bind -- "$1" "$1" && cd -- "$1" && exec xargs -0 -r -x'
+/** Begins in the volume's root, seen by a bind: a bind of $1 carries no mounts that lie below it. Without descriptor 3, where libfuse has the device. */
+const enter = 'exec 3<&-; mount -n -i -c --bind -- "$1" "$1" && cd -- "$1" && exec xargs -0 -r -x'
 
 /** Standard input: the files. */
 const syncFiles = `${enter} sync --`

@@ -6,6 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
 import { NATIVE_MAX_WRITE, NativeMount, type Negotiated } from '../fuse/index.ts'
+import { closeDevice } from './descriptors.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
@@ -61,6 +62,7 @@ export class NativeServer implements VolumeServer {
   async mount(): Promise<Negotiated> {
     const { parts, filesystem } = this.#open()
     const { source, mountpoint, readOnly, mountOptions } = parts.options
+    closeDevice()
     this.#mount = NativeMount.start(filesystem, { source, mountpoint, readOnly, extraOptions: mountOptions, logger: parts.logger })
     this.#isMounted = true
     this.#mount.ended.then(() => {

@@ -8,8 +8,11 @@ import { listMounts } from '../../src/fuse/mount.ts'
 import { holderOf, isShared, shareMountRoot, unshareMountRoot } from '../../src/manager/mount-root.ts'
 import { formatChecks, runPreflight, worstVerdict, type Check } from '../../src/manager/preflight.ts'
 import { ErrnoError } from '../../src/base/index.ts'
+import { drivers } from '../mount/support.ts'
 import { assertErrno, withFolder } from '../support.ts'
 import { silent, withManagers } from './support.ts'
+
+const noNative = drivers.find(({ driver }) => driver === 'fuse-native')?.skip ?? false
 
 const mountsAt = (path: string): number => listMounts().filter(({ mountpoint }) => mountpoint === path).length
 
@@ -84,3 +87,15 @@ test('the table has a line for each check and the cure below', () => {
   assert.equal(formatChecks(checks), 'ok    a       good\nwarn  longer  so so\n              do this\n')
   assert.equal(worstVerdict(checks), 'warn')
 })
+
+test('the package of the driver is looked at where fuse-native is configured', { skip: noNative }, () =>
+  withManagers(
+    async ({ options }) => {
+      const { checks, sharing } = await runPreflight(options, () => 0, silent)
+      unshareMountRoot(options.mountRoot, sharing)
+      const check = checks.find(({ name }) => name === 'fuse-native')
+      assert.deepEqual(check, { name: 'fuse-native', verdict: 'ok', reason: 'can be loaded', cure: '' })
+    },
+    { driver: 'fuse-native' },
+  ),
+)

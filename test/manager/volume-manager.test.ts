@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
+import { drivers } from '../mount/support.ts'
 import { assertErrno } from '../support.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { listMounts } from '../../src/fuse/mount.ts'
@@ -247,6 +248,34 @@ test('what persists is mounted at the next start, until it is unmounted by a cal
     await third.restore()
     assert.equal(third.get(id).state, 'unmounted')
   }),
+)
+
+const noNative = drivers.find(({ driver }) => driver === 'fuse-native')?.skip ?? false
+
+test('a driver that was named is taken and remembered; another mount has the configured one', { ...limit, skip: noNative }, () =>
+  withManagers(
+    async ({ start }) => {
+      const first = start()
+      const [named, plainly] = [first.create('named', {}, 'test').id, first.create('plainly', {}, 'test').id]
+      await first.mount(named, { readOnly: false, persist: true, driver: 'direct' }, 'test')
+      await first.mount(plainly, { readOnly: true, persist: true }, 'test')
+      const look = async (manager: VolumeManager) =>
+        Promise.all([named, plainly].map(async (id) => [(await manager.status(id)).driver, (await manager.status(id)).readOnly]))
+      const expected = [
+        ['direct', false],
+        ['fuse-native', true],
+      ]
+      assert.deepEqual(await look(first), expected)
+      await first.close()
+      const second = start()
+      await second.restore()
+      assert.deepEqual(await look(second), expected)
+      await second.unmount(named, false, 'test')
+      await second.mount(named, { readOnly: false, persist: undefined }, 'test')
+      assert.equal((await second.status(named)).driver, 'fuse-native')
+    },
+    { driver: 'fuse-native' },
+  ),
 )
 
 test('a stop ends mounts in use and running exports within its time, leaving one file each', limit, (t: TestContext) =>

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readlinkSync, realpathSync, statSync } from 'node:fs'
+import { mkdirSync, readlinkSync, realpathSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -121,6 +121,34 @@ f = open(sys.argv[1], 'w+b'); f.truncate(8192); m = mmap.mmap(f.fileno(), 8192);
       const script = `cd "$1"; for p in {1..8}; do (mkdir $p; for i in {1..50}; do head -c $((i * 900)) /dev/urandom > $p/$i; done; cd $p; sha256sum * > sums) & done; wait
       for p in {1..8}; do (cd $p; sha256sum --quiet -c sums && ls | wc -l); done | uniq -c | tr -s ' '`
       assert.equal(await shell(script, mountpoint), ' 8 51\n')
+    }))
+
+  test('a program that the FUSE process waits for on the mount does not hold its device: it would keep a dead mount alive', () =>
+    withFolder(async (folder) => {
+      const [tools, log] = [join(folder, 'tools'), join(folder, 'log')]
+      mkdirSync(tools)
+      for (const name of ['xargs', 'umount']) {
+        const real = (await shell('command -v "$1"', name)).trim()
+        const script = `#!/bin/sh\necho ${name} $(readlink /proc/$$/fd/*) >> "${log}"\nexec ${real} "$@"\n`
+        writeFileSync(join(tools, name), script, { mode: 0o755 })
+      }
+      const path = process.env['PATH']
+      process.env['PATH'] = `${tools}:${path ?? ''}`
+      try {
+        await withNative(async (mount) => {
+          const script = 'exec 3>"$1/f"; echo x >&3; echo open; read _'
+          const writer = spawn('sh', ['-c', script, 'sh', mount.mountpoint], { stdio: ['pipe', 'pipe', 'inherit'] })
+          await once(writer.stdout, 'data')
+          await copySnapshot(mount, folder)
+          writer.stdin.end('\n')
+          await once(writer, 'exit')
+          await mount.stop()
+        })
+      } finally {
+        process.env['PATH'] = path
+      }
+      assert.equal(await shell('cut -d" " -f1 "$1" | sort -u', log), 'umount\nxargs\n')
+      assert.doesNotMatch(await shell('cat "$1"', log), /dev.fuse/)
     }))
 
   test('a source with commas and backslashes is shown as it is, one that is too long is refused', () =>

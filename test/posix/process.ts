@@ -172,7 +172,7 @@ export interface Who {
 }
 
 /** A system call that failed. */
-class CallError extends Error {
+export class CallError extends Error {
   readonly code: string
 
   constructor(code: string, message: string) {

@@ -104,6 +104,7 @@ export class NativeMount {
     }
     const state = this.#allocate(this.#addon.sizeof_fuse_thread_t)
     const { callbacks, implemented } = this.#makeCallbacks()
+    const others = new Set(devices())
     try {
       const allocate = (size: number): Buffer => this.#allocate(size)
       this.#addon.fuse_native_mount(mountpoint, options, state, this, allocate, callbacks, implemented)
@@ -111,7 +112,10 @@ export class NativeMount {
       const hint = 'libfuse says why on standard error; it needs root and /dev/fuse'
       throw new ErrnoError('EIO', `mount ${mountpoint}: libfuse: ${messageOf(cause)}`, { cause, hint })
     }
-    this.#watch(state)
+    this.#watch(
+      state,
+      devices().find((fd) => !others.has(fd)),
+    )
   }
 
   #allocate(size: number): Buffer {
@@ -163,8 +167,7 @@ export class NativeMount {
   }
 
   /** The mount is gone when libfuse has closed its device, which it does after every request was answered. */
-  #watch(state: Buffer): void {
-    const device = findDevice()
+  #watch(state: Buffer, device: string | undefined): void {
     const timer = setInterval(() => {
       if (device !== undefined && isDevice(device)) return
       clearInterval(timer)
@@ -188,9 +191,9 @@ function optionsOf({ source, readOnly, extraOptions = [] }: NativeMountOptions):
 
 const deviceName = '/dev/fuse'
 
-/** The descriptor by which libfuse serves. */
-function findDevice(): string | undefined {
-  return readdirSync('/proc/self/fd').find(isDevice)
+/** The descriptors of the device that this process has: one that it has inherited too. */
+function devices(): string[] {
+  return readdirSync('/proc/self/fd').filter(isDevice)
 }
 
 function isDevice(fd: string): boolean {
