@@ -10,10 +10,9 @@ import type { FastifyInstance } from 'fastify'
 import { buildApp } from './api/index.ts'
 import { ErrnoError, messageOf, type Logger } from './base/index.ts'
 import { isLocal, readToken, type Config } from './config.ts'
-import { JsonStore, VolumeManager, runPreflight, unshareMountRoot, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
+import { JournalStore, VolumeManager, runPreflight, unshareMountRoot, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
 
-export { formatChecks } from './manager/index.ts'
-export { Keeper, type StartWish } from './manager/index.ts'
+export { Keeper, formatChecks, inspectStore, type HistoryEntry, type StartWish, type StoreInspection } from './manager/index.ts'
 
 export interface Server {
   /** Where it listens: `http://127.0.0.1:8080` or `unix:/run/litevol.sock`. */
@@ -39,9 +38,9 @@ export async function startServer(config: Config, log: Logger, showChecks: (chec
   if (token === undefined && !isLocal(config))
     log.warn({ host: config.host }, 'listening without a token on an address that others can reach')
   const options = optionsOf(config)
-  const stores: JsonStore[] = []
+  const stores: JournalStore[] = []
   const openStore = (): number => {
-    const store = JsonStore.open(config.dataRoot)
+    const store = JournalStore.open(config.dataRoot, log)
     stores.push(store)
     return store.list().length
   }
@@ -62,7 +61,7 @@ function explain(checks: readonly Check[]): string {
   return `preflight failed: ${failed.map(({ name, reason, cure }) => `${name}: ${reason} (${cure})`).join('; ')}`
 }
 
-async function serve(config: Config, store: JsonStore, preflight: Preflight, token: string | undefined, log: Logger): Promise<Server> {
+async function serve(config: Config, store: JournalStore, preflight: Preflight, token: string | undefined, log: Logger): Promise<Server> {
   const manager = new VolumeManager(store, optionsOf(config), log)
   let app: FastifyInstance | undefined
   const end = async (): Promise<void> => {

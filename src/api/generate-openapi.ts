@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { makeLogger } from '../base/index.ts'
-import { JsonStore, VolumeManager } from '../manager/index.ts'
+import { JournalStore, VolumeManager } from '../manager/index.ts'
 import { buildApp } from './app.ts'
 
 const file = fileURLToPath(new URL('../../openapi.yaml', import.meta.url))
@@ -36,7 +36,7 @@ async function generate(): Promise<string> {
     exportWalLimit: 0,
     ...times,
   }
-  const manager = new VolumeManager(JsonStore.open(folder), options, log)
+  const manager = new VolumeManager(JournalStore.open(folder, log), options, log)
   try {
     const app = await buildApp({ manager, checks: [], token: undefined, log })
     const document = stringify(JSON.parse(JSON.stringify(app.swagger())), { lineWidth: 0, aliasDuplicateObjects: false })

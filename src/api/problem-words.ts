@@ -29,7 +29,7 @@ export const problemWords = {
   volume_missing: { status: 500, meaning: 'the volume has a record, but its file is not there' },
   wal_damaged: { status: 500, meaning: 'changes in the WAL of the volume are damaged' },
   not_a_volume: { status: 500, meaning: 'the file of the volume is an SQLite file, but no litevol volume' },
-  newer_format: { status: 500, meaning: 'the file of the volume has a newer format than this litevol knows' },
+  newer_format: { status: 500, meaning: 'the file of the volume, or the store, has a newer format than this litevol knows' },
   driver_unavailable: { status: 501, meaning: 'the FUSE driver that was asked for cannot be loaded on this machine' },
   not_ready: { status: 503, meaning: 'the mount was not ready in time; everything is undone' },
   unmount_failed: { status: 503, meaning: 'the FUSE process had to be killed; what was not synced may be missing' },

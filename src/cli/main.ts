@@ -69,10 +69,17 @@ interface MountFlags {
   readonly logLevel: string
 }
 
+addStore(program)
+
 /** The flags and the words of -o together. */
 function readMountOptions({ create = false, readOnly = false, options, sloppy = false }: MountFlags): MountOptions {
   const words = [...options, ...(create ? ['create'] : []), ...(readOnly ? ['ro'] : [])]
   return parseMountOptions(words.join(','), sloppy)
+}
+
+interface StoreFlags {
+  readonly dataRoot: string
+  readonly json?: boolean
 }
 
 try {
@@ -95,6 +102,29 @@ function addServe(parent: Command): void {
   })
 }
 
+function addStore(parent: Command): void {
+  const store = parent.command('store').description('look at the store of volume records, also while a manager runs')
+  const { flag, env, meaning, default: fallback } = settings.dataRoot
+  const dataRoot = (): Option => new Option(`${flag} <dataRoot>`, meaning).env(env).default(fallback)
+  store
+    .command('log')
+    .description('print the history of changes: who, when, what')
+    .option('--json', 'one JSON object a line, with the patch')
+    .addOption(dataRoot())
+    .action(async (flags: StoreFlags) => {
+      const { printHistory } = await import('./store.ts')
+      printHistory(parse('dataRoot', flags.dataRoot), flags.json === true)
+    })
+  store
+    .command('check')
+    .description('verify every line and change')
+    .addOption(dataRoot())
+    .action(async (flags: StoreFlags) => {
+      const { printCheck } = await import('./store.ts')
+      printCheck(parse('dataRoot', flags.dataRoot))
+    })
+}
+
 /** Commander names a flag's value after the flag in camelCase; the table has its own names. */
 function textsOf(flags: Readonly<Record<string, string | boolean>>): Partial<Record<SettingName, string>> {
   const texts: Partial<Record<SettingName, string>> = {}
@@ -105,8 +135,8 @@ function textsOf(flags: Readonly<Record<string, string | boolean>>): Partial<Rec
   return texts
 }
 
-/** The value of a flag that `mount` shares with the table of settings. */
-function parse<N extends 'driver' | 'logLevel'>(name: N, text: string): Config[N] {
+/** The value of a flag that another command than `serve` shares with the table of settings. */
+function parse<N extends 'dataRoot' | 'driver' | 'logLevel'>(name: N, text: string): Config[N] {
   const { parse: read, flag, allowed } = settings[name]
   const value = read(text)
   if (value === undefined) throw new ConfigError(`${flag}: '${text}' is wrong, must be ${allowed}`)

@@ -1,34 +1,11 @@
 /**
  * The store of volume records: what a manager knows of its volumes between two runs.
  * Keeps: a change is one transaction with an author and an action, on the disk before `transact` returns.
- * Leaves: how it lies on the disk to its implementation: json-store.ts now, a journal later.
+ * Leaves: how it lies on the disk to its implementation (journal-store.ts), what a record is to record.ts.
  */
+import type { VolumeRecord } from './record.ts'
 
-import type { DriverName } from '../base/index.ts'
-
-/** How a volume is mounted again. */
-export interface PersistentMount {
-  readonly readOnly: boolean
-  /** Absent: whichever driver is configured then. */
-  readonly driver?: DriverName
-}
-
-/** One volume of this manager. */
-export interface VolumeRecord {
-  /** UUIDv7 in its text form. */
-  readonly id: string
-  /** Unique among all records. */
-  readonly name: string
-  /** Name of the volume file in DATA_ROOT/volumes. */
-  readonly file: string
-  /** RFC 3339, UTC. */
-  readonly createdAt: string
-  readonly encrypted: boolean
-  /** Mounted again at the start of the manager, and how; null: not. */
-  readonly persist: PersistentMount | null
-}
-
-/** Who changes the store, and why: a journal's line says so. */
+/** Who changes the store, and why: its line in the journal says so. */
 export interface StoreAction {
   /** `http`, `manager`. */
   readonly who: string
@@ -40,6 +17,7 @@ export interface StoreAction {
 export interface StoreDraft {
   find(id: string): VolumeRecord | undefined
   findByName(name: string): VolumeRecord | undefined
+  /** Throws EEXIST when there is a record with that id. */
   insert(record: VolumeRecord): void
   /** Throws ENOENT when there is no such record. */
   update(id: string, change: Partial<Omit<VolumeRecord, 'id'>>): void
@@ -51,7 +29,9 @@ export interface VolumeStore {
   /** All records, oldest first. */
   list(): readonly VolumeRecord[]
   find(id: string): VolumeRecord | undefined
-  /** Runs `change`; when it throws nothing is changed, when this returns all of it is on the disk. */
+  findByName(name: string): VolumeRecord | undefined
+  /** Runs `change`; when it throws nothing is changed, when this returns all of it is on the disk.
+   *  Throws ENOSPC, EDQUOT, EIO when it cannot be written: nothing is changed then, and the store can go on. */
   transact<T>(action: StoreAction, change: (draft: StoreDraft) => T): T
   close(): void
 }

@@ -9,7 +9,8 @@ import type { StateReport } from '../mount/messages.ts'
 import type { ExportView, ExportWish } from './exports.ts'
 import { assertSound, receiveVolumeFile, type ImportSource } from './import.ts'
 import type { ManagerOptions } from './options.ts'
-import type { PersistentMount, VolumeRecord, VolumeStore } from './store.ts'
+import type { PersistentMount, VolumeRecord } from './record.ts'
+import type { VolumeStore } from './store.ts'
 import { Volume, type MountStatus } from './volume.ts'
 import { VolumeFiles } from './volume-files.ts'
 
@@ -199,7 +200,7 @@ export class VolumeManager {
 
   #assertFree(name: string): void {
     if (!new RegExp(namePattern).test(name)) throw new ErrnoError('EINVAL', `name: must match ${namePattern}`)
-    if (this.#imports.has(name) || this.#store.list().some((record) => record.name === name)) throw nameTaken(name)
+    if (this.#imports.has(name) || this.#store.findByName(name) !== undefined) throw nameTaken(name)
   }
 
   /** Puts a new record into the store, and takes it out again. */

@@ -286,7 +286,7 @@ export class Serving {
     }
     // Without fusectl a blocked read cannot be ended. Everything acknowledged is committed; the next owner recovers the WAL.
     this.#logger.error('the connection could not be aborted (is /sys read-only?): this process ends the hard way')
-    process.kill(process.pid, 'SIGKILL')
+    process.kill(0, 'SIGKILL') // the process group: the keeper would start a successor
   }
 }
 

@@ -117,7 +117,17 @@ test('what cannot be mounted or unmounted says so', () =>
     assertProblem(await call('DELETE', `${url}?fast=true`), 400, 'unknown_field')
     assertProblem(await call('POST', url, { payload: { driver: 'x' } }), 400, 'invalid')
     assertProblem(await call('POST', url, { payload: { read_only: 'yes' } }), 400, 'invalid')
-    const none = { mountpoint: null, host_path: null, ready: false, read_only: null, driver: null, pid: null, handles: null, reason: null }
+    const none = {
+      mountpoint: null,
+      host_path: null,
+      ready: false,
+      read_only: null,
+      driver: null,
+      pid: null,
+      restarts: null,
+      handles: null,
+      reason: null,
+    }
     assert.deepEqual((await call('GET', url)).json(), { id, mounted: false, state: 'unmounted', ...none })
     for (const method of ['GET', 'POST', 'DELETE'] as const) assertProblem(await call(method, '/volumes/nope/mount'), 404, 'not_found')
     for (const path of ['stat', 'export']) assertProblem(await call('GET', `/volumes/nope/${path}`), 404, 'not_found')

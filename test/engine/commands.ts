@@ -208,26 +208,31 @@ const contentCommands = [
       return [subject.read(ino, v.offset, into), into.toString('latin1')]
     }
   }),
-  call(4, 'allocate', { file, offset, length, keepSize: fc.boolean() }, (v, at) => {
+  call(4, 'allocate', { file, offset, length, keepSize: fc.boolean(), killPrivileges: fc.boolean() }, (v, at) => {
     const ino = at(v.file)
     return (subject) => {
-      subject.allocate(ino, v.offset, v.length, { keepSize: v.keepSize })
+      subject.allocate(ino, v.offset, v.length, { keepSize: v.keepSize, killPrivileges: v.killPrivileges })
     }
   }),
-  call(6, 'clear', { file, offset, length: fc.oneof(length, offset), keepSize: fc.boolean() }, (v, at) => {
+  call(6, 'clear', { file, offset, length: fc.oneof(length, offset), keepSize: fc.boolean(), killPrivileges: fc.boolean() }, (v, at) => {
     const ino = at(v.file)
     return (subject) => {
-      subject.clear(ino, v.offset, v.length, { keepSize: v.keepSize })
+      subject.clear(ino, v.offset, v.length, { keepSize: v.keepSize, killPrivileges: v.killPrivileges })
     }
   }),
   call(4, 'seek', { file, offset, target: oneOf<'data' | 'hole'>('data', 'hole') }, (v, at) => {
     const ino = at(v.file)
     return (subject) => subject.seek(ino, v.offset, v.target)
   }),
-  call(8, 'copyRange', { file, offset, to: file, toOffset: offset, length: fc.oneof(length, oneOf(2 ** 30)) }, (v, at) => {
-    const [ino, to] = [at(v.file), at(v.to)]
-    return (subject) => subject.copyRange(ino, v.offset, to, v.toOffset, v.length)
-  }),
+  call(
+    8,
+    'copyRange',
+    { file, offset, to: file, toOffset: offset, length: fc.oneof(length, oneOf(2 ** 30)), killPrivileges: fc.boolean() },
+    (v, at) => {
+      const [ino, to] = [at(v.file), at(v.to)]
+      return (subject) => subject.copyRange(ino, v.offset, to, v.toOffset, v.length, v.killPrivileges)
+    },
+  ),
   call(6, 'truncate', { file, size: offset }, (v, at) => {
     const ino = at(v.file)
     return (subject) => subject.setAttributes(ino, { size: v.size })
@@ -235,7 +240,18 @@ const contentCommands = [
 ]
 
 const plainName = oneOf(
-  ...['user.a', 'user.a', 'user.b', 'security.capability', 'trusted.\xff', '', `user.${'x'.repeat(250)}`, `user.${'x'.repeat(251)}`],
+  ...[
+    'user.a',
+    'user.a',
+    'user.b',
+    'security.capability',
+    'trusted.\xff',
+    'trusted.',
+    'mime',
+    '',
+    `user.${'x'.repeat(250)}`,
+    `user.${'x'.repeat(251)}`,
+  ],
 )
 
 const xattrName = fc.oneof({ weight: 4, arbitrary: plainName }, { weight: 1, arbitrary: oneOf(accessList, defaultList) })

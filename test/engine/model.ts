@@ -35,6 +35,12 @@ interface Node extends Record<TimeField, Timestamp> {
   readonly xattrs: Map<string, Buffer>
 }
 
+/** How a range is allocated or cleared. */
+interface RangeOptions {
+  readonly keepSize: boolean
+  readonly killPrivileges?: boolean
+}
+
 /** The time of the step under way. */
 export const justNow: Timestamp = { sec: 0, nsec: -1 }
 
@@ -171,16 +177,18 @@ export class Model implements Subject {
     if (!options.keepTimes) node.mtime = node.ctime = justNow
   }
 
-  allocate(ino: Ino, offset: number, length: number, { keepSize }: { keepSize: boolean }): void {
+  allocate(ino: Ino, offset: number, length: number, { keepSize, killPrivileges }: RangeOptions): void {
     const node = this.#file(ino)
     refuse(offset + length > maximumFileSize, 'EFBIG')
+    if (killPrivileges === true) clearPrivileges(node)
     if (!keepSize) node.size = Math.max(node.size, offset + length)
     node.mtime = node.ctime = justNow
   }
 
-  clear(ino: Ino, offset: number, length: number, { keepSize }: { keepSize: boolean }): void {
+  clear(ino: Ino, offset: number, length: number, { keepSize, killPrivileges }: RangeOptions): void {
     const node = this.#file(ino)
     refuse(!keepSize && offset + length > maximumFileSize, 'EFBIG')
+    if (killPrivileges === true) clearPrivileges(node)
     node.content.clear(offset, offset + length)
     if (!keepSize) node.size = Math.max(node.size, offset + length)
     node.mtime = node.ctime = justNow
@@ -194,12 +202,13 @@ export class Model implements Subject {
     return data === Infinity ? fail('ENXIO') : data
   }
 
-  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number): number {
+  copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number, killPrivileges = false): number {
     const [from, to] = [this.#file(source), this.#file(target)]
     refuse(from === to && Math.abs(sourceOffset - targetOffset) < length, 'EINVAL')
     const copied = Math.max(0, Math.min(length, from.size - sourceOffset))
+    refuse(copied > 0 && targetOffset + copied > maximumFileSize, 'EFBIG')
+    if (killPrivileges) clearPrivileges(to)
     if (copied === 0) return 0
-    refuse(targetOffset + copied > maximumFileSize, 'EFBIG')
     to.content.copy(from.content, sourceOffset, targetOffset, copied)
     to.size = Math.max(to.size, targetOffset + copied)
     to.mtime = to.ctime = justNow
@@ -227,7 +236,9 @@ export class Model implements Subject {
   }
 
   getXattr(ino: Ino, name: Buffer): Buffer {
-    return this.#node(ino).xattrs.get(keyOf(name)) ?? fail('ENODATA')
+    const node = this.#node(ino)
+    assertNamespace(name)
+    return node.xattrs.get(keyOf(name)) ?? fail('ENODATA')
   }
 
   xattrNames(ino: Ino): Buffer[] {
@@ -240,7 +251,8 @@ export class Model implements Subject {
       this.#setAcl(node, keyOf(name), value, clearSetgid)
       return
     }
-    refuse(name.length === 0 || name.length > 255, 'ERANGE')
+    assertNamespace(name)
+    refuse(name.length > 255, 'ERANGE')
     refuse(value.length > 65536, 'E2BIG')
     refuse((flags & ~3) !== 0, 'EINVAL')
     const exists = node.xattrs.has(keyOf(name))
@@ -261,6 +273,7 @@ export class Model implements Subject {
 
   removeXattr(ino: Ino, name: Buffer): void {
     const node = this.#node(ino)
+    assertNamespace(name)
     if (!node.xattrs.delete(keyOf(name))) {
       refuse(![accessList, defaultList].includes(keyOf(name)), 'ENODATA')
       return
@@ -405,6 +418,13 @@ function clearPrivileges(node: Node): void {
 function assertLength(name: Buffer): void {
   refuse(name.length > 255, 'ENAMETOOLONG')
   refuse(name.length === 0, 'ENOENT')
+}
+
+/** The namespaces of xattr(7); of `system.` only access control lists. */
+function assertNamespace(name: Buffer): void {
+  const [, rest] = /^(?:user|trusted|security)\.(.*)$/s.exec(keyOf(name)) ?? []
+  refuse(rest === undefined && ![accessList, defaultList].includes(keyOf(name)), 'EOPNOTSUPP')
+  refuse(rest === '', 'EINVAL')
 }
 
 /** `.` and `..` are everywhere; NUL and slash cannot be in a name. */

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { mkdirSync } from 'node:fs'
 import { makeLogger } from '../../src/base/index.ts'
 import { listMounts } from '../../src/fuse/mount.ts'
-import { JsonStore, VolumeManager, type ManagerOptions } from '../../src/manager/index.ts'
+import { JournalStore, VolumeManager, type ManagerOptions } from '../../src/manager/index.ts'
 import { withFolder } from '../support.ts'
 
 export const silent = makeLogger('test', 'silent')
@@ -41,7 +41,7 @@ export async function withManagers(work: (fixture: ManagerFixture) => Promise<vo
     }
     const running = new Set<VolumeManager>()
     const start = (): VolumeManager => {
-      const manager = new VolumeManager(JsonStore.open(options.dataRoot), options, silent)
+      const manager = new VolumeManager(JournalStore.open(options.dataRoot, silent), options, silent)
       running.add(manager)
       return manager
     }
