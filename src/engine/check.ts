@@ -6,6 +6,7 @@
  */
 import Database from 'better-sqlite3'
 import { existsSync, statSync } from 'node:fs'
+import { crc32 } from 'node:zlib'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { rules, type Rule } from './check-rules.ts'
 import { chunkAddress, decodeChunk } from './codec.ts'
@@ -133,7 +134,7 @@ function checkChunks(connection: Connection, places: Places, onProgress: CheckOp
   const total = Number(connection.prepare('SELECT coalesce(sum(size), 0) FROM chunks').pluck(true).get())
   const select = connection
     .prepare<[], Row>(
-      `SELECT c.id, c.size, c.address, d.codec, CASE WHEN length(d.data) <= ${String(2 * blockSize)} THEN d.data END FROM chunks c JOIN chunk_data d ON d.id = c.id`,
+      `SELECT c.id, c.size, c.address, d.codec, ${hasChecksums(connection) ? 'c.crc' : 'NULL'}, CASE WHEN length(d.data) <= ${String(2 * blockSize)} THEN d.data END FROM chunks c JOIN chunk_data d ON d.id = c.id`,
     )
     .raw(true)
   const damaged: number[] = []
@@ -148,11 +149,15 @@ function checkChunks(connection: Connection, places: Places, onProgress: CheckOp
   return places.chunks(damaged).map((place) => ({ rule: chunkRule, place }))
 }
 
+/** Version 1 had none. */
+const hasChecksums = (connection: Connection): boolean => Number(connection.pragma('user_version', { simple: true })) > 1
+
 function isChunkIntact(id: number, row: Row): boolean {
   try {
-    const encoded = { codec: integer(row, 3, 'chunk_data', 'codec'), data: bytes(row, 4, 'chunk_data', 'data') }
+    const encoded = { codec: integer(row, 3, 'chunk_data', 'codec'), data: bytes(row, 5, 'chunk_data', 'data') }
     const content = decodeChunk(id, encoded, integer(row, 1, 'chunks', 'size'))
-    return chunkAddress(content).equals(bytes(row, 2, 'chunks', 'address'))
+    const isSummed = row[4] === null || crc32(content) === integer(row, 4, 'chunks', 'crc')
+    return isSummed && chunkAddress(content).equals(bytes(row, 2, 'chunks', 'address'))
   } catch {
     return false
   }

@@ -1,9 +1,10 @@
 /**
  * Tables `chunks` and `chunk_data`: the pool, every distinct piece of content once.
  * Keeps: `refs` equals the number of extents that name the chunk; at 0 the chunk is gone at once, its pages reused;
- *   stored bytes never change.
+ *   stored bytes never change, and where they have, a read is EIO, never wrong bytes.
  * Leaves: cutting to content.ts, the stored form to codec.ts.
  */
+import { crc32 } from 'node:zlib'
 import { ErrnoError } from '../base/index.ts'
 import { chunkAddress, decodeChunk, encodeChunk } from './codec.ts'
 import type { Connection, Statement } from './connection.ts'
@@ -13,7 +14,7 @@ import { bytes, integer, type Row } from './rows.ts'
 const cacheSize = 16
 
 export class Chunks {
-  readonly #upsert: Statement<[Buffer, number], Row>
+  readonly #upsert: Statement<[Buffer, number, number], Row>
   readonly #insertData: Statement<[number, number, Buffer]>
   readonly #addRefs: Statement<[number, number]>
   readonly #selectRefs: Statement<[number], Row>
@@ -25,8 +26,8 @@ export class Chunks {
 
   constructor(connection: Connection) {
     this.#upsert = connection
-      .prepare<[Buffer, number], Row>(
-        'INSERT INTO chunks (address, size, refs) VALUES (?, ?, 1) ON CONFLICT (address) DO UPDATE SET refs = refs + 1 RETURNING id, refs',
+      .prepare<[Buffer, number, number], Row>(
+        'INSERT INTO chunks (address, size, refs, crc) VALUES (?, ?, 1, ?) ON CONFLICT (address) DO UPDATE SET refs = refs + 1 RETURNING id, refs',
       )
       .raw(true)
     this.#insertData = connection.prepare('INSERT INTO chunk_data (id, codec, data) VALUES (?, ?, ?)')
@@ -35,13 +36,15 @@ export class Chunks {
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
     this.#selectData = connection
-      .prepare<[number], Row>('SELECT c.size, d.codec, d.data FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.id = ?')
+      .prepare<[number], Row>(
+        'SELECT c.size, d.codec, d.data, c.crc, c.address FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.id = ?',
+      )
       .raw(true)
   }
 
   /** Puts `content` (1 to 131072 bytes, not kept) into the pool and counts one ref; returns the chunk's id. Call inside a transaction. */
   put(content: Buffer): number {
-    const row = this.#upsert.get(chunkAddress(content), content.length)
+    const row = this.#upsert.get(chunkAddress(content), content.length, crc32(content))
     if (row === undefined) throw new ErrnoError('EIO', 'table chunks: an insertion returned no row')
     const id = integer(row, 0, 'chunks', 'id')
     if (integer(row, 1, 'chunks', 'refs') > 1) return id
@@ -59,6 +62,7 @@ export class Chunks {
       throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
     const encoded = { codec: integer(row, 1, 'chunk_data', 'codec'), data: bytes(row, 2, 'chunk_data', 'data') }
     const content = decodeChunk(id, encoded, integer(row, 0, 'chunks', 'size'))
+    if (!isIntact(content, row)) throw new ErrnoError('EIO', `chunk ${String(id)}: its content has changed`, { context: { chunk: id } })
     this.#remember(id, content)
     return content
   }
@@ -101,6 +105,12 @@ export class Chunks {
     if (content !== undefined) freeMemory(content)
     this.#cache.delete(id)
   }
+}
+
+/** Whether content is what was put: by its checksum (column 3), and where a chunk of version 1 has none, by its address (column 4). */
+function isIntact(content: Buffer, row: Row): boolean {
+  if (row[3] === null) return chunkAddress(content).equals(bytes(row, 4, 'chunks', 'address'))
+  return crc32(content) === integer(row, 3, 'chunks', 'crc')
 }
 
 /**

@@ -40,6 +40,10 @@ export interface AttributePatch {
 export interface OpenOptions {
   /** Names the FUSE connection that is served from it, the same for all processes that serve it one after the other. Default: 0, none. */
   readonly fuseConnection?: number
+  /** A predecessor on the same connection could not sync: what it lost would be promised by a sync that succeeds now. */
+  readonly hasLostSync?: boolean
+  /** Called when a sync fails. */
+  readonly onLostSync?: () => void
   /** Called in each transaction when all but its commit is done. */
   readonly beforeCommit?: () => void
 }
@@ -70,10 +74,18 @@ export class Volume {
   #wal: number | undefined
   /** Why a sync failed. The kernel reports lost pages once and then takes them for written: a later sync would promise what is not there. */
   #syncFault: Error | undefined
+  readonly #onLostSync: (() => void) | undefined
 
-  private constructor(file: string, connection: Connection, { fuseConnection = 0, beforeCommit }: OpenOptions) {
+  private constructor(
+    file: string,
+    connection: Connection,
+    { fuseConnection = 0, hasLostSync = false, onLostSync, beforeCommit }: OpenOptions,
+  ) {
     this.file = file
     this.#connection = connection
+    this.#onLostSync = onLostSync
+    if (hasLostSync)
+      this.#syncFault = new ErrnoError('EIO', `volume file ${file}: its WAL could not be synced by the process before this one`)
     const chunks = new Chunks(connection)
     this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection)
@@ -346,6 +358,7 @@ export class Volume {
     } catch (error) {
       const hint = 'mount the volume anew when the disk works again'
       this.#syncFault = new ErrnoError('EIO', `volume file ${this.file}: its WAL could not be synced`, { hint, cause: error })
+      this.#onLostSync?.()
       throw this.#syncFault
     }
   }

@@ -52,9 +52,12 @@ export class ProcessLink {
     this.#socket = socket
     socket.on('error', () => undefined) // it is told of by close
     socket.once('connect', () => {
-      createInterface({ input: socket }).on('line', (line) => {
-        this.#onMessage(JSON.parse(line) as ProcessMessage)
-      })
+      // readline emits its input's errors too
+      createInterface({ input: socket })
+        .on('error', () => undefined)
+        .on('line', (line) => {
+          this.#onMessage(JSON.parse(line) as ProcessMessage)
+        })
     })
     socket.once('close', () => {
       resolve(undefined)

@@ -64,11 +64,14 @@ export class ControlSocket {
     this.#connections.add(connection)
     connection.on('error', () => undefined) // it is told of by close
     connection.once('close', () => this.#connections.delete(connection))
-    createInterface({ input: connection }).on('line', (line) => {
-      void answer(JSON.parse(line) as CallMessage).then((reply) => {
-        send(connection, reply)
+    // readline emits its input's errors too
+    createInterface({ input: connection })
+      .on('error', () => undefined)
+      .on('line', (line) => {
+        void answer(JSON.parse(line) as CallMessage).then((reply) => {
+          send(connection, reply)
+        })
       })
-    })
     send(connection, greeting)
   }
 }

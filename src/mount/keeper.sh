@@ -9,7 +9,7 @@
 # Descriptors of every FUSE process: 0 what wakes it, 1 and 2 ours, 3 /dev/fuse, 4 the volume file, 5 the starter's leash (if any).
 # Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. HUP: replace the process
 # that serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
-# Ends with the code of the last FUSE process: 0 when the mount is gone in order.
+# Ends with the code of the last FUSE process: 0 when the mount is gone in order, 2 when the volume is left with its WAL.
 set -u
 mode=$1 folder=$2 file=$3 node=$4 program=$5 options=$6
 
@@ -107,8 +107,8 @@ while :; do
   wait "$server"
   code=$?
   kill -0 "$server" 2>/dev/null && continue # a signal has ended the wait
-  # 0: the mount is gone. The first one failed before it served: it has said why.
-  if [ "$code" -eq 0 ] || [ "$mode" = once ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then break; fi
+  # 0 and 2: the mount is gone. The first one failed before it served: it has said why.
+  if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || [ "$mode" = once ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then break; fi
   succeed || break
 done
 dismiss

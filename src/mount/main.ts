@@ -2,7 +2,7 @@
  * A FUSE process: serves one volume file at one mountpoint, or stands by to go on when the process that does dies. Started by
  * keeper.sh with StartOptions and the number of its generation.
  * Keeps: it ends with 0 when its mount is gone, which it sees to itself when SIGTERM or SIGINT comes or its leash ends (by force),
- *   and with 1 when it cannot serve. The first generation mounts; each later one waits for a byte on standard input.
+ *   with 2 when that is so but the volume could not be made one file, and with 1 when it cannot serve. The first generation mounts; each later one waits for a byte on standard input.
  * Leaves: the mount to serving.ts, the socket to control-socket.ts, replacing it to the keeper.
  */
 import { writeSync } from 'node:fs'
@@ -28,6 +28,12 @@ const logger = makeLogger('litevol-fuse', options.logLevel).child({ file: option
 
 /** The supervisor has ordered the unmount: it has ended its exports before, and need not be told. */
 let isOrdered = false
+
+/** The mount is gone: nobody can take over what is left to do, which is to make the volume one file. */
+let isGone = false
+
+/** The exit code for that, which ends the keeper: what is committed stays in the WAL, and the next owner tries again. */
+const goneCode = 2
 
 /** This process unmounts by itself, for a reason that leaves no choice. */
 let isStopping = false
@@ -162,6 +168,7 @@ async function main(): Promise<void> {
   startStopping(serving)
   try {
     await serving.ended
+    isGone = true
     if (!isOrdered) socket.broadcast({ type: 'unmounted' })
     await serving.finish(() => socket.isWatched)
   } catch (error) {
@@ -179,6 +186,6 @@ try {
 } catch (error) {
   logger.fatal({ err: error }, `cannot serve: ${messageOf(error)}`)
   tellStarter({ type: 'failed', error: toPlainError(error) })
-  exitCode = 1
+  exitCode = isGone ? goneCode : 1
 }
 process.exit(exitCode)

@@ -3,7 +3,7 @@
  * Keeps: only root may look into it; the keeper removes it when the mount is over.
  * Leaves: what stands in each file to the module that writes it.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Negotiated } from '../fuse/index.ts'
 
@@ -36,6 +36,16 @@ export class RunFolder {
   /** A copy of the request in hand, where the kernel cannot send it again (request-copy.ts). */
   get request(): string {
     return join(this.#folder, 'request')
+  }
+
+  /** Whether a process of this mount could not sync (Volume.sync). */
+  get hasLostSync(): boolean {
+    return existsSync(join(this.#folder, 'lost-sync'))
+  }
+
+  /** Tells the successors that a sync has failed. */
+  noteLostSync(): void {
+    writeFileSync(join(this.#folder, 'lost-sync'), '', { mode: 0o600 })
   }
 
   /** What the first process has agreed on. Throws ENOENT when it never got so far. */

@@ -68,7 +68,14 @@ class Service {
     this.#options = options
     this.#failpoint = Failpoint.find(process.env['LITEVOL_FAILPOINT'], generation)
     const failpoint = this.#failpoint
-    this.#volume = Volume.open(file, { fuseConnection: connection, ...(failpoint && { beforeCommit: () => failpoint.reach('working') }) })
+    this.#volume = Volume.open(file, {
+      fuseConnection: connection,
+      hasLostSync: folder.hasLostSync,
+      onLostSync: () => {
+        folder.noteLostSync()
+      },
+      ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
+    })
     this.#logger = makeLogger('litevol-fuse', logLevel)
     const isSuccessor = generation > 1
     this.#filesystem = new VolumeFilesystem(this.#volume, {

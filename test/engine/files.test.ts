@@ -60,15 +60,36 @@ test('what is no volume is refused by name: another SQLite file, no SQLite, a cu
 
 test('a volume of version 1 is brought to this one: its change token stays, the name of its bytes moves', () =>
   withFile((file) => {
+    const first = Volume.open(file)
+    first.write(makeFile(first, first.root, 'a'), 0, Buffer.from('old'), { keepTimes: false, killPrivileges: false })
+    first.close()
     const downgrade = ['connection', 'request', 'request_ino'].map((column) => `ALTER TABLE state DROP COLUMN ${column};`).join(' ')
-    new Database(file).exec(`${downgrade} PRAGMA user_version = 1`).close()
+    new Database(file).exec(`${downgrade} ALTER TABLE chunks DROP COLUMN crc; PRAGMA user_version = 1`).close()
+    assert.deepEqual(checkVolume(file, { deep: true }), [])
     const before = readVolumeState(file)
     Volume.open(file).close()
     const after = readVolumeState(file)
     assert.deepEqual({ change: after.change, mtime: after.mtime }, { change: before.change, mtime: before.mtime })
     assert.notEqual(after.bytesTag, before.bytesTag)
-    assert.deepEqual(checkVolume(file), [])
+    assert.deepEqual(checkVolume(file, { deep: true }), [])
   }))
+
+for (const version of [1, 2]) {
+  test(`content that has changed on the disk is EIO and names its chunk, never wrong bytes (a chunk of version ${String(version)})`, () =>
+    withFile((file) => {
+      const volume = Volume.open(file)
+      const ino = makeFile(volume, volume.root, 'a')
+      volume.write(ino, 0, Buffer.from('content'), { keepTimes: false, killPrivileges: false })
+      volume.close()
+      const forget = version === 1 ? 'UPDATE chunks SET crc = NULL;' : ''
+      new Database(file).exec(`${forget} UPDATE chunk_data SET data = CAST('c0ntent' AS BLOB)`).close()
+      const again = Volume.open(file)
+      const error = assertErrno('EIO', () => again.read(ino, 0, Buffer.alloc(7)))
+      assert.match(error.message, /^chunk 1: /)
+      again.close()
+      assert.equal(checkVolume(file, { deep: true }).length, 1)
+    }))
+}
 
 test('settling recovers what a killed process had committed, and collects its orphans', () =>
   withFile(async (file) => {
