@@ -52,12 +52,11 @@ export class ProcessLink {
     this.#socket = socket
     socket.on('error', () => undefined) // it is told of by close
     socket.once('connect', () => {
-      // readline emits its input's errors too
-      createInterface({ input: socket })
-        .on('error', () => undefined)
-        .on('line', (line) => {
-          this.#onMessage(JSON.parse(line) as ProcessMessage)
-        })
+      const lines = createInterface({ input: socket })
+      lines.on('error', () => undefined) // the socket's, passed on: a process that was killed resets the connection
+      lines.on('line', (line) => {
+        this.#onMessage(JSON.parse(line) as ProcessMessage)
+      })
     })
     socket.once('close', () => {
       resolve(undefined)

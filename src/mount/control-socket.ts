@@ -64,13 +64,11 @@ export class ControlSocket {
     this.#connections.add(connection)
     connection.on('error', () => undefined) // it is told of by close
     connection.once('close', () => this.#connections.delete(connection))
-    // readline emits its input's errors too
-    createInterface({ input: connection })
-      .on('error', () => undefined)
-      .on('line', (line) => {
-        void answer(JSON.parse(line) as CallMessage).then((reply) => {
-          send(connection, reply)
-        })
+    const lines = createInterface({ input: connection })
+    lines.on('error', () => undefined) // the connection's, passed on
+    lines.on('line', (line) => {
+      void answer(JSON.parse(line) as CallMessage).then((reply) => {
+        send(connection, reply)
       })
     send(connection, greeting)
   }
