@@ -70,6 +70,7 @@ export class ControlSocket {
       void answer(JSON.parse(line) as CallMessage).then((reply) => {
         send(connection, reply)
       })
+    })
     send(connection, greeting)
   }
 }
