@@ -11,6 +11,8 @@ import { socketName, type CallMessage, type EventMessage, type ProcessMessage, t
 export class ControlSocket {
   readonly #server: Server
   readonly #connections = new Set<Socket>()
+  /** Calls that are not answered yet. */
+  readonly #answering = new Set<Promise<void>>()
 
   private constructor(server: Server) {
     this.#server = server
@@ -54,9 +56,10 @@ export class ControlSocket {
     for (const connection of this.#connections) send(connection, event)
   }
 
-  /** Ends all connections, what was said delivered as far as they take it. */
+  /** Answers what was asked, then ends all connections, what was said delivered as far as they take it. */
   async close(): Promise<void> {
     this.#server.close()
+    await Promise.all(this.#answering)
     await Promise.all([...this.#connections].map(end))
   }
 
@@ -67,9 +70,11 @@ export class ControlSocket {
     const lines = createInterface({ input: connection })
     lines.on('error', () => undefined) // the connection's, passed on
     lines.on('line', (line) => {
-      void answer(JSON.parse(line) as CallMessage).then((reply) => {
+      const answering = answer(JSON.parse(line) as CallMessage).then((reply) => {
         send(connection, reply)
+        this.#answering.delete(answering)
       })
+      this.#answering.add(answering)
     })
     send(connection, greeting)
   }

@@ -111,7 +111,7 @@ function writeWithFaults(folder: string, faults: readonly string[], count: numbe
   return run.stdout.trimEnd().split('\n')
 }
 
-/** Making the store is fsync 1 and 2 (file, folder); each change is a fdatasync, and one more when its line has to be cut off. */
+/** Making the store is fsync 1 to 3 (file, folder, the folder's own name); each change is a fdatasync, and one more when its line has to be cut off. */
 const faults: readonly (readonly [string, readonly string[], number, readonly string[]])[] = [
   ['a line that cannot be synced is cut off', ['fdatasync:error=EIO:when=2'], 100, ['ok 1', 'EIO 2', 'ok 3', 'has 1 3']],
   [
@@ -122,13 +122,13 @@ const faults: readonly (readonly [string, readonly string[], number, readonly st
   ],
   [
     'after a compaction whose folder cannot be synced, changes are refused until it can: power loss could bring the old file back',
-    ['fsync:error=EIO:when=4..5'],
+    ['fsync:error=EIO:when=5..6'],
     2,
     ['ok 1', 'ok 2', 'EIO 3', 'ok 4', 'ok 5', 'has 1 2 4 5'],
   ],
   [
     'a compaction whose new file cannot be synced or renamed changes nothing',
-    ['fsync:error=EIO:when=3', 'rename:error=EIO:when=2'],
+    ['fsync:error=EIO:when=4', 'rename:error=EIO:when=2'],
     2,
     ['ok 1', 'ok 2', 'ok 3', 'ok 4', 'ok 5', 'ok 6', 'has 1 2 3 4 5 6'],
   ],
