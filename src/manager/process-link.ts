@@ -52,7 +52,9 @@ export class ProcessLink {
     this.#socket = socket
     socket.on('error', () => undefined) // it is told of by close
     socket.once('connect', () => {
-      createInterface({ input: socket }).on('line', (line) => {
+      const lines = createInterface({ input: socket })
+      lines.on('error', () => undefined) // the socket's, passed on: a process that was killed resets the connection
+      lines.on('line', (line) => {
         this.#onMessage(JSON.parse(line) as ProcessMessage)
       })
     })

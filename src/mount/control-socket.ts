@@ -64,7 +64,9 @@ export class ControlSocket {
     this.#connections.add(connection)
     connection.on('error', () => undefined) // it is told of by close
     connection.once('close', () => this.#connections.delete(connection))
-    createInterface({ input: connection }).on('line', (line) => {
+    const lines = createInterface({ input: connection })
+    lines.on('error', () => undefined) // the connection's, passed on
+    lines.on('line', (line) => {
       void answer(JSON.parse(line) as CallMessage).then((reply) => {
         send(connection, reply)
       })
