@@ -28,7 +28,13 @@ interface Values {
   inodes: number
 }
 
-/** The request that is served: of which FUSE connection, its number, and the inode that its answer names (0: none). */
+/** A committed request of a FUSE connection: its number, and the inode that its answer names (0: none). */
+export interface CommittedRequest {
+  readonly number: number
+  readonly ino: number
+}
+
+/** The request that is served, and of which FUSE connection it is. */
 interface Request {
   readonly connection: number
   number: number
@@ -99,10 +105,10 @@ export class State {
     this.#request.ino = ino
   }
 
-  /** When a predecessor has committed that request: the inode that its answer names, or 0. Undefined when it has not. */
-  recallRequest(number: number): number | undefined {
-    const { connection, number: last, ino } = this.#inherited
-    return connection === this.#request.connection && connection !== 0 && last === number ? ino : undefined
+  /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened. */
+  get inheritedRequest(): CommittedRequest | undefined {
+    const { connection, number, ino } = this.#inherited
+    return connection === this.#request.connection && connection !== 0 ? { number, ino } : undefined
   }
 
   /** What `takeIno` returns next. */

@@ -18,7 +18,7 @@ import { Namespace, type Creation } from './namespace.ts'
 import { integer, type Row } from './rows.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
-import { State } from './state.ts'
+import { State, type CommittedRequest } from './state.ts'
 import { Transactions } from './transactions.ts'
 import { findWalDamage } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
@@ -129,9 +129,9 @@ export class Volume {
     this.#state.beginRequest(number)
   }
 
-  /** When a predecessor has committed that request: the inode that its answer names, or 0. Undefined when it has not. */
-  recallRequest(number: number): number | undefined {
-    return this.#state.recallRequest(number)
+  /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened. */
+  get inheritedRequest(): CommittedRequest | undefined {
+    return this.#state.inheritedRequest
   }
 
   /** The inode. Throws ESTALE. */

@@ -1,9 +1,10 @@
 /**
  * How often the kernel has been told of each inode (nlookup of linux/fuse.h).
  * Keeps: an inode is known as long as the kernel may ask for it by number. What a predecessor has told it died with him: an inode
- *   of his counts as known until a forget says more than was told since, for the kernel drops an inode with all its references
- *   at once (fuse_evict_inode of fs/fuse/inode.c), or until the mount ends.
- * Leaves: collecting forgotten orphans to the filesystem.
+ *   of his counts as known until a forget says as much as was told since, or more, for the kernel drops an inode with all its
+ *   references at once (fuse_evict_inode of fs/fuse/inode.c), or until the mount ends.
+ * Leaves: collecting forgotten orphans to the filesystem, which keeps those with open handles: the kernel also gives back single
+ *   references, of a name that led elsewhere meanwhile (fuse_dentry_revalidate).
  */
 import type { Ino } from '../base/index.ts'
 
@@ -32,8 +33,8 @@ export class LookupCounts {
       return false
     }
     this.#counts.delete(ino)
-    if (left < 0 && ino < this.#inheritedBelow) this.#dropped.add(ino)
-    return !this.#isInherited(ino)
+    if (ino < this.#inheritedBelow) this.#dropped.add(ino)
+    return true
   }
 
   /** Whether the kernel may still ask for the inode. */

@@ -38,6 +38,7 @@ export class NativeServer implements VolumeServer {
     const filesystem = new VolumeFilesystem(volume, {
       shared,
       handlesFile: new RunFolder(options.runFolder).handles,
+      recallsFile: new RunFolder(options.runFolder).recalls,
       isSuccessor: false,
       onFault: (err, ino) => {
         logger.warn({ err, ino }, 'a removed inode keeps its space for now')

@@ -81,6 +81,12 @@ export class OpenFiles {
     return fh
   }
 
+  /** Whether a handle of the inode is open. Goes through all of them: ask seldom. */
+  isOpen(ino: Ino): boolean {
+    const [reading, writing] = [BigInt(-ino), BigInt(ino)]
+    return this.#slots.subarray(0, this.#next).some((slot) => slot === reading || slot === writing)
+  }
+
   /** Forgets a handle; one that is not open is left alone. */
   release(fh: Fh): void {
     if (fh <= 0 || fh >= this.#next || Atomics.load(this.#slots, fh) === 0n) return

@@ -28,6 +28,11 @@ export class RunFolder {
     return join(this.#folder, 'handles')
   }
 
+  /** The last request of each predecessor (recalls.ts). */
+  get recalls(): string {
+    return join(this.#folder, 'recalls')
+  }
+
   /** The resent request in hand (poison.ts). */
   get suspect(): string {
     return join(this.#folder, 'suspect')

@@ -20,6 +20,7 @@ import type {
 } from '../fuse/index.ts'
 import { LookupCounts } from './lookup-counts.ts'
 import { OpenFiles, writtenInodes, type SharedFiles } from './open-files.ts'
+import { Recalls } from './recalls.ts'
 
 /** FUSE_ROOT_ID of linux/fuse.h. */
 const rootNodeid = 1
@@ -41,6 +42,8 @@ export interface VolumeFilesystemOptions {
   readonly shared: SharedFiles
   /** Where the open handles are written down (open-files.ts). */
   readonly handlesFile: string
+  /** Where the requests are that predecessors may have left unanswered (recalls.ts). */
+  readonly recallsFile: string
   /** The connection was served by a process that died: what the kernel knew from it, it still knows. */
   readonly isSuccessor: boolean
   /** Told of what fails beside a request. */
@@ -51,18 +54,22 @@ export class VolumeFilesystem implements Filesystem {
   readonly #volume: Volume
   readonly #shared: SharedFiles
   readonly #openFiles: OpenFiles
+  readonly #recalls: Recalls
   readonly #lookups: LookupCounts
+  readonly #isSuccessor: boolean
   /** Inodes without a name that the kernel still knows. */
   readonly #orphans: Set<Ino>
   /** Those of them that the kernel has forgotten, but whose rows could not be removed yet. */
   readonly #uncollected = new Set<Ino>()
   readonly #onFault: (error: unknown, ino: Ino) => void
 
-  constructor(volume: Volume, { shared, handlesFile, isSuccessor, onFault }: VolumeFilesystemOptions) {
+  constructor(volume: Volume, { shared, handlesFile, recallsFile, isSuccessor, onFault }: VolumeFilesystemOptions) {
     this.#volume = volume
     this.#shared = shared
     this.#onFault = onFault
+    this.#isSuccessor = isSuccessor
     this.#openFiles = new OpenFiles(shared, handlesFile)
+    this.#recalls = new Recalls(recallsFile, volume.inheritedRequest)
     this.#lookups = new LookupCounts(isSuccessor ? volume.nextIno : 0)
     if (!isSuccessor) volume.collectOrphans()
     this.#orphans = new Set(volume.orphans())
@@ -74,7 +81,7 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   recall(request: number): number | undefined {
-    return this.#volume.recallRequest(request)
+    return this.#recalls.find(request)
   }
 
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
@@ -84,7 +91,7 @@ export class VolumeFilesystem implements Filesystem {
 
   forget(nodeid: Nodeid, nlookup: number): void {
     const ino = this.#ino(nodeid)
-    if (this.#lookups.drop(ino, nlookup) && this.#orphans.has(ino)) this.#collect(ino)
+    if (this.#lookups.drop(ino, nlookup) && this.#orphans.has(ino) && !this.#isHeld(ino)) this.#collect(ino)
   }
 
   getattr(nodeid: Nodeid): Attributes {
@@ -248,7 +255,12 @@ export class VolumeFilesystem implements Filesystem {
   #dropUnnamed(inode: Inode): void {
     if (inode.nlink > 0) return
     this.#orphans.add(inode.ino)
-    if (!this.#lookups.has(inode.ino)) this.#collect(inode.ino)
+    if (!this.#lookups.has(inode.ino) && !this.#isHeld(inode.ino)) this.#collect(inode.ino)
+  }
+
+  /** Whether a handle is open although the counts say that the kernel knows the inode no more: only a successor's may be wrong. */
+  #isHeld(ino: Ino): boolean {
+    return this.#isSuccessor && this.#openFiles.isOpen(ino)
   }
 
   /**
