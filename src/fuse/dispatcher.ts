@@ -22,8 +22,8 @@ import { UNIQUE_AT, inHeader } from './wire.ts'
 
 /** Who is told how far a request has got, while nothing else goes on. */
 export interface RequestObserver {
-  /** It was read: the first `length` bytes of a buffer that is reused. */
-  read(request: Buffer, length: number): void
+  /** It was read, or with `isCopy` a predecessor had read it: the first `length` bytes of a buffer that is reused. */
+  read(request: Buffer, length: number, isCopy: boolean): void
   /** It was served, and is not answered. */
   served(): void
   answered(): void
@@ -80,11 +80,12 @@ export class Dispatcher {
   }
 
   /**
-   * Serves the request that stands in the first `length` bytes of `request`. Returns the length of the reply in `reply`,
+   * Serves the request that stands in the first `length` bytes of `request`; with `isCopy` it is one that a predecessor has read,
+   * although the kernel did not mark it as sent again. Returns the length of the reply in `reply`,
    * or 0 when the kernel expects none. Never throws, but for an AssertionError of the Filesystem: that is thrown on
    * after `reply` was filled with EIO (`ERROR_REPLY` bytes), for the session to send it and end.
    */
-  dispatch(length: number): number {
+  dispatch(length: number, isCopy = false): number {
     if (length < inHeader.size) {
       this.#options.logger?.error({ length }, 'request: shorter than its header')
       return 0
@@ -92,17 +93,17 @@ export class Dispatcher {
     const operation = findOperation(this.request.view.getUint32(4, true))
     this.#copyUnique()
     if (operation === undefined) return this.#refuse(errorTable.ENOSYS.errno)
-    const request = this.#begin()
+    const request = this.#begin(isCopy)
     return request === undefined ? this.#answer(operation, length) : this.#answerAgain(operation, length, request)
   }
 
-  /** Tells the filesystem which request comes; returns its number when the kernel sends it again. */
-  #begin(): number | undefined {
+  /** Tells the filesystem which request comes; returns its number when it may have been served before. */
+  #begin(isCopy: boolean): number | undefined {
     const { view } = this.request
     const high = view.getUint32(UNIQUE_AT + 4, true)
     const number = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
     const request = number <= Number.MAX_SAFE_INTEGER ? number : 0 // no kernel counts so far: such a request is not told from others
-    const isResent = high >= 0x8000_0000
+    const isResent = isCopy || high >= 0x8000_0000
     this.#call.fs.begin(request)
     this.#call.committed = isResent && request > 0 ? this.#call.fs.recall(request) : undefined
     return isResent ? request : undefined

@@ -2,12 +2,13 @@
  * The answer to an LSEEK of a file that is open for writing.
  * The kernel sends SEEK_DATA and SEEK_HOLE without writing its dirty pages back first (fuse_lseek of fs/fuse/file.c, Linux 6.18:
  * 4 KiB just written into a sparse file were reported as a hole): `cp` of such a file would lose them.
- * Keeps: the pages that were dirty when the request came have been served before it is answered.
+ * Keeps: the pages that were dirty when the request came have been served before it is answered; no thread of this process waits
+ *   for that in the kernel.
  * Leaves: serving those WRITEs to the session's thread, which must not be the one that runs this; the search to the caller.
  */
-import { write, writeSync } from 'node:fs'
-import { promisify } from 'node:util'
-import { ErrnoError, errorTable, systemCode } from '../base/index.ts'
+import { spawn } from 'node:child_process'
+import { writeSync } from 'node:fs'
+import { ErrnoError, errorTable } from '../base/index.ts'
 import type { Nodeid } from '../base/index.ts'
 import { invalidation, makeMessage } from './notify.ts'
 import { lseekOut, outHeader } from './wire.ts'
@@ -21,20 +22,30 @@ export interface LateSeek {
   readonly target: 'data' | 'hole'
 }
 
-const writeDevice = promisify(write)
-
 /**
  * Has the kernel write the dirty pages of the file back and drop its cache (FUSE_NOTIFY_INVAL_INODE; fsync(2) would wait for the
  * inode's lock, which the seeking process holds), then answers with what `find` returns or throws.
  * `device` is the session's descriptor. Throws what the device throws: ENODEV when the mount is gone.
  */
 export async function answerLateSeek(device: number, seek: LateSeek, find: () => number): Promise<void> {
-  try {
-    await writeDevice(device, invalidation(seek.nodeid, 0))
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error // ENOENT: the kernel holds nothing of it
-  }
+  await notifyApart(device, invalidation(seek.nodeid, 0))
   writeSync(device, answer(seek.unique, find))
+}
+
+/**
+ * Writes a notification from another process. The kernel waits in it, uninterruptibly, for WRITEs that this process serves: a
+ * thread that did so would keep this process from ending when it is killed, and its successor from beginning. That the kernel
+ * holds nothing of the inode is no failure, and that the mount is gone shows at the next write.
+ */
+async function notifyApart(device: number, message: Buffer): Promise<void> {
+  const octal = Array.from(message, (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')
+  const child = spawn('sh', ['-c', `printf '${octal}' >&3`], { stdio: ['ignore', 'ignore', 'ignore', device] })
+  const { promise, resolve, reject } = Promise.withResolvers<undefined>()
+  child.once('error', reject)
+  child.once('exit', () => {
+    resolve(undefined)
+  })
+  await promise
 }
 
 function answer(unique: bigint, find: () => number): Buffer {

@@ -32,10 +32,10 @@ export class FuseSession {
     })
   }
 
-  /** Serves a request that a dead predecessor has read, from a copy of it; before `serve`. */
+  /** Serves a request that a dead predecessor has read, and may have answered, from a copy of it; before `serve`. */
   serveCopy(request: Buffer): void {
     request.copy(this.#dispatcher.request.buffer)
-    this.#serveOne(request.length)
+    this.#serveOne(request.length, true)
   }
 
   /**
@@ -49,11 +49,11 @@ export class FuseSession {
     }
   }
 
-  #serveOne(length: number): void {
+  #serveOne(length: number, isCopy = false): void {
     const { observer } = this.#options
-    observer?.read(this.#dispatcher.request.buffer, length)
+    observer?.read(this.#dispatcher.request.buffer, length, isCopy)
     try {
-      const replyLength = this.#dispatcher.dispatch(length)
+      const replyLength = this.#dispatcher.dispatch(length, isCopy)
       observer?.served()
       if (replyLength > 0) this.#reply(replyLength)
       observer?.answered()

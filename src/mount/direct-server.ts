@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads'
 import { ErrnoError, fromPlainError, type Ino } from '../base/index.ts'
 import { answerLateSeek, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
+import { dropSeek } from './request-copy.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
 
@@ -150,13 +151,14 @@ export class DirectServer implements VolumeServer {
 
   /** Answers for the serving thread, which serves the pages that the answer needs. */
   async #answerLateSeek(seek: LateSeek): Promise<void> {
-    const { maintenance, logger } = this.#open()
+    const { maintenance, logger, options } = this.#open()
     try {
       await answerLateSeek(this.#deviceFd, seek, () => maintenance.seek(seek.nodeid as number as Ino, seek.offset, seek.target))
     } catch (error) {
       // The mount is gone, and with it who asked; or the kernel did not take it, and nothing else can be said to it.
       logger.warn({ err: error }, 'lseek: could not be answered')
     }
+    dropSeek(options.runFolder, seek.unique)
   }
 
   #fail(error: unknown): void {

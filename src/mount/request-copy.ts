@@ -1,9 +1,12 @@
 /**
- * The copy of the request in hand, for kernels that cannot send it again (before Linux 6.9).
- * Keeps: what was read from the device is on tmpfs before it is served; one request at a time.
+ * The copy of the request in hand, and of each LSEEK that is answered later, for kernels that cannot send them again (before Linux 6.9).
+ * Keeps: what was read from the device is on tmpfs before it is served, and stays there until the next one is.
  * Leaves: a process that is killed between the kernel's copy and ours loses the request: nothing can be done about that there.
  */
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Nodeid } from '../base/index.ts'
+import type { LateSeek } from '../fuse/index.ts'
 
 /** The first 4 bytes of a request are its length (fuse_in_header). */
 const lengthBytes = 4
@@ -29,15 +32,33 @@ export class RequestCopy {
 
 const zero = Buffer.alloc(lengthBytes)
 
-/** The request that a predecessor had in hand, marked as sent again; undefined when there was none. */
+/** The request that a predecessor had in hand, which may be answered; undefined when there was none. */
 export function readRequestCopy(path: string): Buffer | undefined {
   const bytes = readFileSync(path)
   const length = bytes.length < lengthBytes ? 0 : bytes.readUInt32LE(0)
   if (length === 0) return undefined
-  const request = bytes.subarray(0, length)
-  request.writeUInt8(request.readUInt8(uniqueTop) | 0x80, uniqueTop)
-  return request
+  return bytes.subarray(0, length)
 }
 
-/** The last byte of `unique`, whose highest bit marks a request that is sent again (FUSE_UNIQUE_RESEND). */
-const uniqueTop = 15
+/** Its files are named so, with `unique` behind. */
+const seekPrefix = 'seek-'
+
+/** Keeps an LSEEK in `folder` until `dropSeek`. */
+export function keepSeek(folder: string, { unique, nodeid, offset, target }: LateSeek): void {
+  const path = join(folder, `${seekPrefix}${String(unique)}`)
+  writeFileSync(`${path}.new`, JSON.stringify({ nodeid, offset, target }), { mode: 0o600 })
+  renameSync(`${path}.new`, path)
+}
+
+export function dropSeek(folder: string, unique: bigint): void {
+  rmSync(join(folder, `${seekPrefix}${String(unique)}`), { force: true })
+}
+
+/** Every LSEEK that a predecessor has kept. */
+export function readSeeks(folder: string): LateSeek[] {
+  const names = readdirSync(folder).filter((name) => name.startsWith(seekPrefix) && !name.endsWith('.new'))
+  return names.map((name) => {
+    const kept = JSON.parse(readFileSync(join(folder, name), 'utf8')) as { nodeid: Nodeid; offset: number; target: LateSeek['target'] }
+    return { ...kept, unique: BigInt(name.slice(seekPrefix.length)) }
+  })
+}

@@ -11,7 +11,7 @@ import { FuseSession, requestResend, type LateSeek, type Negotiated, type Reques
 import { Failpoint } from './failpoint.ts'
 import type { SharedFiles } from './open-files.ts'
 import { PoisonGuard } from './poison.ts'
-import { RequestCopy, readRequestCopy } from './request-copy.ts'
+import { RequestCopy, keepSeek, readRequestCopy, readSeeks } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 
@@ -74,6 +74,7 @@ class Service {
     this.#filesystem = new VolumeFilesystem(this.#volume, {
       shared,
       handlesFile: folder.handles,
+      recallsFile: folder.recalls,
       isSuccessor,
       onFault: (err, ino) => {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
@@ -89,7 +90,8 @@ class Service {
   }
 
   serve(): void {
-    const { deviceFd, generation, useResend } = this.#options
+    const { deviceFd, generation, useResend, runFolder } = this.#options
+    const isSuccessor = generation > 1
     const observer = this.#observer()
     const session = new FuseSession(deviceFd, this.#filesystem, {
       logger: this.#logger,
@@ -99,10 +101,12 @@ class Service {
         report({ type: 'negotiated', negotiated })
       },
       onLateSeek: (seek) => {
+        if (!useResend) keepSeek(runFolder, seek)
         report({ type: 'late-seek', seek })
       },
     })
-    if (generation > 1 && useResend) requestResend(deviceFd)
+    if (isSuccessor && useResend) requestResend(deviceFd)
+    if (isSuccessor && !useResend) for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
     if (this.#left !== undefined) session.serveCopy(this.#left)
     session.serve()
     report({ type: 'ended' })
@@ -120,8 +124,8 @@ class Service {
     const [copy, failpoint] = [this.#copy, this.#failpoint]
     if (copy === undefined && failpoint === undefined) return undefined
     return {
-      read(request, length) {
-        copy?.keep(request, length)
+      read(request, length, isCopy) {
+        if (!isCopy) copy?.keep(request, length)
         failpoint?.begin(request.readUInt32LE(4))
       },
       served: () => failpoint?.reach('committed'),
