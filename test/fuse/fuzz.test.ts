@@ -123,7 +123,13 @@ function withDispatcher(file: string, work: (dispatcher: Dispatcher) => void): v
     throw error
   }
   const volume = Volume.open(file)
-  const fs = new VolumeFilesystem(volume, { shared: makeSharedFiles(), handlesFile, isSuccessor: false, onFault })
+  const fs = new VolumeFilesystem(volume, {
+    shared: makeSharedFiles(),
+    handlesFile,
+    recallsFile: `${file}.recalls`,
+    isSuccessor: false,
+    onFault,
+  })
   try {
     work(new Dispatcher(fs, {}))
   } finally {

@@ -3,10 +3,17 @@
  * first process would have given, once.
  */
 import assert from 'node:assert/strict'
+import Database from 'better-sqlite3'
+import { mkdirSync } from 'node:fs'
 import { release } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { startProcess, type Process } from '../posix/process.ts'
-import { withMount, type MountChoice, type TestMount } from './support.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Volume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
+import { identifyProcess, isRunning } from '../../src/manager/process-identity.ts'
+import { assertErrno, startProcess, type Process } from '../posix/process.ts'
+import { assertClean, makeFile, withFolder } from '../support.ts'
+import { mountFile, shell, withMount, type MountChoice, type TestMount } from './support.ts'
 
 const root = { uid: 0, gid: 0, groups: [], umask: 0o22 }
 
@@ -381,3 +388,185 @@ for (const one of cases.filter(({ opcode }) => copied.includes(opcode)))
   test(`killed at each point of ${one.opcode}, served again from a copy: ${one.title}`, limit, () =>
     withFailpoints(failpointsOf(one), (mount, p) => runCase(one, mount, p), {}, { LITEVOL_RESEND: 'off' }),
   )
+
+test('a request done before two deaths is not done again, although other requests were committed between them', limit, () =>
+  withFailpoints(['MKDIR:committed:1', 'MKDIR:received:1'], async (mount, p) => {
+    const other = startProcess(mount.mountpoint, root)
+    try {
+      await p.put('orphan', 'x'.repeat(10_000))
+      const fd = await other.open('orphan', O_PATH)
+      await p.unlink('orphan')
+      const made = p.mkdir('made')
+      await dead(mount, mount.pid)
+      await other.close(fd) // its FORGET removes the orphan, and is read before what is sent again
+      await made
+      assert.equal((await p.stat('made')).nlink, 2)
+    } finally {
+      await other.stop()
+    }
+  }),
+)
+
+test('lseek for data waits for pages that only the successor can take', limit, async () => {
+  for (const environment of [{}, { LITEVOL_RESEND: 'off' }])
+    await withFailpoints(
+      ['WRITE:received:1'],
+      async (_mount, p) => {
+        const fd = await p.open('sparse', O_RDWR | O_CREAT, 0o644)
+        await p.ftruncate(fd, 1 << 30)
+        await p.pwrite(fd, 'data', 1 << 20)
+        assert.equal(await p.lseek(fd, 0, SEEK_DATA), 1 << 20)
+        await p.close(fd)
+      },
+      {},
+      environment,
+    )
+})
+
+test('a directory that is read while processes die is listed whole, each name once', limit, () =>
+  withFailpoints(['', 'READDIRPLUS:received:2', 'READDIRPLUS:committed:2', 'READDIR:received:1'], async (mount, p) => {
+    await p.mkdir('many')
+    await p.make('many', 'file', 0, 3000)
+    await kill(mount)
+    for (let times = 0; times < 3; times++) {
+      await shell('echo 2 > /proc/sys/vm/drop_caches')
+      const found = await p.listdir('many')
+      assert.equal(found.length, 3000)
+      assert.equal(new Set(found).size, 3000)
+    }
+  }),
+)
+
+test('what a predecessor has not told the kernel of is removed with its last name', limit, () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file)
+    const volume = Volume.open(file)
+    for (let i = 0; i < 10; i++) makeFile(volume, volume.root, `old-${String(i)}`, 'content')
+    volume.close()
+    mkdirSync(join(folder, 'mount'))
+    const mount = await mountFile(file, join(folder, 'mount'), { mode: 'cold' })
+    try {
+      await kill(mount)
+      await shell('rm "$1"/old-*', mount.mountpoint)
+      const database = new Database(file, { readonly: true })
+      try {
+        const deadline = Date.now() + 30_000
+        while (Number(database.prepare('SELECT count(*) FROM inodes').pluck().get()) > 1) {
+          assert.ok(Date.now() < deadline, 'the removed files still take space')
+          await sleep(20)
+        }
+      } finally {
+        database.close()
+      }
+    } finally {
+      await mount.stop()
+    }
+    assertClean(file)
+  }),
+)
+
+test('open, locked, mapped and removed files stay so over a restart', limit, () =>
+  withFailpoints([], async (mount, p) => {
+    const other = startProcess(mount.mountpoint, root)
+    try {
+      const fd = await p.open('held', O_RDWR | O_CREAT, 0o644)
+      await p.ftruncate(fd, 8192)
+      await p.flock(fd, LOCK_EX)
+      const address = await p.mmap(fd, 8192, MAP_SHARED, PROT_READ_WRITE)
+      await p.poke(address, 'before')
+      const removed = await p.open('removed', O_RDWR | O_CREAT, 0o644)
+      await p.write(removed, 'removed')
+      await p.unlink('removed')
+      for (let times = 0; times < 3; times++) await kill(mount)
+      await p.poke(address + 4096, 'after')
+      await p.msync(address, 8192)
+      await assertErrno(
+        'EAGAIN',
+        other.open('held', O_RDWR).then((rival) => other.flock(rival, LOCK_EX | LOCK_NB)),
+      )
+      assert.deepEqual([(await other.get('held')).slice(0, 6), (await other.get('held')).slice(4096, 4101)], ['before', 'after'])
+      assert.equal(await p.pread(removed, 100, 0), 'removed')
+      await p.close(removed)
+      assert.deepEqual(await p.listdir('.'), ['held'])
+    } finally {
+      await other.stop()
+    }
+  }),
+)
+
+test('a request that ends every process is answered with EIO, and the mount goes on', limit, () =>
+  withFailpoints(
+    Array.from({ length: 4 }, () => 'MKDIR:working:1'),
+    async (_mount, p) => {
+      await assertErrno('EIO', p.mkdir('poison'))
+      await p.mkdir('food')
+      assert.deepEqual(await p.listdir('.'), ['food'])
+    },
+  ),
+)
+
+test('a mount whose processes all die at once ends with errors for its consumers', limit, () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file)
+    mkdirSync(join(folder, 'mount'))
+    process.env['LITEVOL_FAILPOINT'] = `,${'nonsense,'.repeat(20)}`
+    const mount = await mountFile(file, join(folder, 'mount'), { mode: 'cold' })
+    Reflect.deleteProperty(process.env, 'LITEVOL_FAILPOINT')
+    const p = startProcess(mount.mountpoint, root)
+    try {
+      process.kill(mount.pid, 'SIGKILL')
+      await assert.rejects(p.mkdir('a'), /connect/i)
+      assert.equal(await mount.ended(), 1)
+    } finally {
+      await p.stop()
+      await shell('umount -l "$1"', mount.mountpoint)
+    }
+    await settleVolumeFile(file, { ownerTimeoutMs: 10_000 })
+    assertClean(file)
+  }),
+)
+
+test('without its keeper a process serves on, and its death ends the mount', limit, async () => {
+  for (const mode of ['cold', 'standby'] as const)
+    await withFolder(async (folder) => {
+      const file = join(folder, 'volume.sqlite')
+      createVolumeFile(file)
+      mkdirSync(join(folder, 'mount'))
+      const mount = await mountFile(file, join(folder, 'mount'), { mode })
+      const p = startProcess(mount.mountpoint, root)
+      try {
+        await kill(mount)
+        const { pid } = mount
+        process.kill(mount.keeper.pid, 'SIGKILL')
+        await mount.ended()
+        await p.put('a', 'still here')
+        process.kill(pid, 'SIGKILL')
+        await assert.rejects(p.mkdir('b'), /connect/i)
+      } finally {
+        await p.stop()
+        await shell('umount -l "$1"', mount.mountpoint)
+      }
+      await settleVolumeFile(file, { ownerTimeoutMs: 10_000 })
+      assertClean(file)
+    })
+})
+
+/** Kills the process that serves and waits for its successor. */
+async function kill(mount: TestMount): Promise<void> {
+  const { pid } = mount
+  process.kill(pid, 'SIGKILL')
+  await mount.until(
+    (event): event is Extract<typeof event, { type: 'ready' }> => event.type === 'ready' && event.pid > 0 && mount.pid !== pid,
+  )
+}
+
+/** Waits until a process is gone. */
+async function dead(mount: TestMount, pid: number): Promise<void> {
+  const identity = identifyProcess(pid)
+  while (identity !== undefined && isRunning(identity)) {
+    assert.ok(mount.isAlive)
+    await sleep(1)
+  }
+}
