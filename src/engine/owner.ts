@@ -52,6 +52,11 @@ export class Owner {
     }
   }
 
+  /** The ownership that comes with a descriptor whose lock another process has taken: undefined when that leads to another file. */
+  static inherit(file: string, descriptor: number): Owner | undefined {
+    return leadsTo(descriptor, file) ? new Owner(descriptor) : undefined
+  }
+
   /** Gives the ownership up. Call after the last SQLite connection on the file is closed: closing drops this process's POSIX locks on it. */
   release(): void {
     if (this.#descriptor !== undefined) closeSync(this.#descriptor)

@@ -96,7 +96,8 @@ export class Serving {
   async takeOver(onWalLimit: (walBytes: number) => void): Promise<Handover> {
     this.#setTitle('serving')
     const before = this.#folder.readHandover()
-    const owner = await Owner.acquire(this.#options.file, 0, lockFd) // the lock is the keeper's: it is ours already
+    const { file } = this.#options
+    const owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
     const { maintenance } = this.#hold(owner)
     await this.#server.open(this.#parts(maintenance))
     this.#server.takeOver()
