@@ -11,6 +11,8 @@ import { socketName, type CallMessage, type EventMessage, type ProcessMessage, t
 export class ControlSocket {
   readonly #server: Server
   readonly #connections = new Set<Socket>()
+  /** Calls that are being answered: an unmount ends this process, and is to be answered before. */
+  readonly #answers = new Set<Promise<void>>()
 
   private constructor(server: Server) {
     this.#server = server
@@ -54,9 +56,10 @@ export class ControlSocket {
     for (const connection of this.#connections) send(connection, event)
   }
 
-  /** Ends all connections, what was said delivered as far as they take it. */
+  /** Ends all connections, every call answered and what was said delivered as far as they take it. */
   async close(): Promise<void> {
     this.#server.close()
+    await Promise.all(this.#answers)
     await Promise.all([...this.#connections].map(end))
   }
 
@@ -65,9 +68,11 @@ export class ControlSocket {
     connection.on('error', () => undefined) // it is told of by close
     connection.once('close', () => this.#connections.delete(connection))
     createInterface({ input: connection }).on('line', (line) => {
-      void answer(JSON.parse(line) as CallMessage).then((reply) => {
+      const answered = answer(JSON.parse(line) as CallMessage).then((reply) => {
         send(connection, reply)
+        this.#answers.delete(answered)
       })
+      this.#answers.add(answered)
     })
     send(connection, greeting)
   }
