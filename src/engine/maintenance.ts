@@ -129,7 +129,7 @@ export class Maintenance {
    */
   acquireSnapshot(): Snapshot {
     return translating(this.#file, () => {
-      this.checkpoint() // few frames then need to be read from the WAL
+      this.#checkpointIfRoom() // few frames then need to be read from the WAL
       const reader = openConnection(this.#file)
       try {
         return this.#begin(reader)
@@ -138,6 +138,15 @@ export class Maintenance {
         throw error
       }
     })
+  }
+
+  /** A disk without room for it keeps nobody from reading. */
+  #checkpointIfRoom(): void {
+    try {
+      this.checkpoint()
+    } catch (error) {
+      if (!(error instanceof ErrnoError) || error.code !== 'ENOSPC') throw error
+    }
   }
 
   #begin(reader: Connection): Snapshot {

@@ -90,7 +90,7 @@ interface Holder {
   readonly isServing: boolean
 }
 
-/** Who has the file open, as far as /proc shows, one that serves it before others: a process of another pid or mount namespace may not appear. */
+/** Who has the file open, as far as /proc shows, one that serves it before one that will, or did, and that before others: a process of another pid or mount namespace may not appear. */
 function findHolder(file: string): Holder | undefined {
   const path = realpathSync(file)
   const own = [process.pid, process.ppid].map(String) // our keeper has it open for us
@@ -99,7 +99,7 @@ function findHolder(file: string): Holder | undefined {
     const command = readCommand(pid)
     return { pid: Number(pid), command, isServing: isServing(pid, command) }
   })
-  return holders.find(({ isServing }) => isServing) ?? holders[0]
+  return holders.find(({ isServing }) => isServing) ?? holders.find(({ command }) => command.startsWith('litevol: ')) ?? holders[0]
 }
 
 function leadsTo(descriptor: number, file: string): boolean {

@@ -4,9 +4,10 @@
  *   manager at a time has the store (a lock file beside it).
  * Leaves: bytes to journal.ts and journal-file.ts, what records may be to record-set.ts, their meaning to volume-manager.ts.
  */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ErrnoError, type Logger } from '../base/index.ts'
+import { makeFolderDurably } from './atomic-file.ts'
 import { FileLock } from './file-lock.ts'
 import { firstStoreDamaged, firstStoreName, keepFirstStore, readFirstStore } from './first-store.ts'
 import { decodeJournal, encodeChange, encodeSnapshot, type Journal, type JournalHeader } from './journal.ts'
@@ -70,7 +71,7 @@ export class JournalStore implements VolumeStore {
   /** Opens the store of a data root, which is made if need be; takes over one of the first version, and mends a torn last line.
    *  Throws EBUSY when another manager has it, EIO `store_damaged`, `newer_format`, ENOSPC. */
   static open(dataRoot: string, log: Logger, options: JournalStoreOptions = {}): JournalStore {
-    mkdirSync(dataRoot, { recursive: true, mode: 0o700 })
+    makeFolderDurably(dataRoot)
     const lock = FileLock.acquire(join(dataRoot, 'manager.lock'))
     try {
       const path = join(dataRoot, storeFileName)

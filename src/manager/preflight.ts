@@ -4,11 +4,12 @@
  *   stale mounts).
  * Leaves: showing the list to main.ts and api, ending the process to cli.
  */
-import { accessSync, constants, closeSync, mkdirSync, readFileSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, closeSync, readFileSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
 import { loadAddon, openFuseDevice } from '../fuse/mount.ts'
+import { makeFolderDurably } from './atomic-file.ts'
 import { shareMountRoot, type Sharing } from './mount-root.ts'
 import { clearStaleMountpoints } from './mountpoints.ts'
 import type { ManagerOptions } from './options.ts'
@@ -130,7 +131,7 @@ function checkNative(): Finding {
 }
 
 function checkWritable(dataRoot: string): Finding {
-  mkdirSync(dataRoot, { recursive: true, mode: 0o700 })
+  makeFolderDurably(dataRoot)
   const probe = join(dataRoot, `.probe-${String(process.pid)}`)
   try {
     writeFileSync(probe, '')

@@ -4,11 +4,11 @@
  *   either, `tidy` finishes or undoes at the next start, as the store says. A file without a record is never removed.
  * Leaves: the record to volume-manager.ts.
  */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../base/index.ts'
 import { createVolumeFile, type VolumeFileOptions } from '../engine/index.ts'
-import { removeDurably, renameDurably } from './atomic-file.ts'
+import { makeFolderDurably, removeDurably, renameDurably } from './atomic-file.ts'
 
 const suffix = '.litevol'
 const newSuffix = '.new'
@@ -23,7 +23,7 @@ export class VolumeFiles {
   /** Makes the folder if need be. */
   constructor(dataRoot: string) {
     this.#folder = join(dataRoot, 'volumes')
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
+    makeFolderDurably(this.#folder)
   }
 
   /** The name of the file of a new volume. */

@@ -14,8 +14,8 @@ set -u
 mode=$1 folder=$2 file=$3 node=$4 program=$5 options=$6
 
 # What cannot be opened is left to the FUSE process to explain.
-command exec 3<>/dev/fuse 2>/dev/null || exec 3</dev/null
-command exec 4<"$file" 2>/dev/null || exec 4</dev/null
+{ command exec 3<>/dev/fuse || exec 3</dev/null; } 2>/dev/null
+{ command exec 4<"$file" || exec 4</dev/null; } 2>/dev/null
 [ -e /proc/self/fd/5 ] || exec 5</dev/null
 cd /
 echo $$ >"$folder/keeper"

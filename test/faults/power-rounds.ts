@@ -20,6 +20,9 @@ import { TestDisk, destroyEverythingIn } from './disk.ts'
 const writer = fileURLToPath(new URL('writer.ts', import.meta.url))
 const verifier = fileURLToPath(new URL('verify.ts', import.meta.url))
 
+/** Where the data root lies on the disk. */
+const dataRoot = 'lib/litevol'
+
 /** How long the applications may work before the power is cut if the ordered number of requests has not come, in ms. */
 const workLimitMs = 4000
 
@@ -114,8 +117,12 @@ export class PowerRounds {
     }
   }
 
-  #start(dataRoot: string): Promise<Service> {
-    return Service.start({ dataRoot, mountRoot: join(this.#folder, 'mnt') }, { LITEVOL_RUN_DIR: join(this.#folder, 'run') })
+  /** The data root lies two folders below the disk's root, which the first service makes. */
+  #start(disk: string): Promise<Service> {
+    return Service.start(
+      { dataRoot: join(disk, dataRoot), mountRoot: join(this.#folder, 'mnt') },
+      { LITEVOL_RUN_DIR: join(this.#folder, 'run') },
+    )
   }
 
   /** Mounts the main volume, made in the first round, and compares everything with what was promised. */
@@ -187,7 +194,7 @@ export class PowerRounds {
   async #checkLeft(left: string): Promise<void> {
     const copy = join(this.#folder, 'copy')
     cpSync(left, copy, { recursive: true })
-    const volumes = join(copy, 'volumes')
+    const volumes = join(copy, dataRoot, 'volumes')
     for (const name of existsSync(volumes) ? readdirSync(volumes) : []) {
       if (!name.endsWith('.litevol')) continue // one that was being made or deleted
       await settleVolumeFile(join(volumes, name), { ownerTimeoutMs: 0 })

@@ -8,7 +8,8 @@ import { spawn, spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { driverNames, fromPlainError, toPlainError, type DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
@@ -53,7 +54,7 @@ export class TestMount {
       readOnly: false,
       driver: 'direct',
       mountOptions: [],
-      runFolder: join(dirname(file), `run-${String(randomInt(2 ** 32))}`),
+      runFolder: join(tmpdir(), `litevol-test-run-${String(randomInt(2 ** 32))}`),
       hasLeash: false,
       logLevel: 'warn',
       holdSnapshot: false,
