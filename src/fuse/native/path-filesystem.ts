@@ -121,8 +121,9 @@ export class PathFilesystem {
     return fh
   }
 
+  /** A removed file whose last handle is gone is ESTALE: the kernel then looks the name up again, and finds what replaced the file. */
   open(path: string, flags: number): number {
-    const nodeid = this.#hold(path)
+    const nodeid = this.#hold(path, hiddenNameOf(path) === undefined ? 'ENOENT' : 'ESTALE')
     try {
       const fh = this.#fs.open(nodeid, flags, false)
       this.#open.set(fh, nodeid)
@@ -218,8 +219,8 @@ export class PathFilesystem {
     return { uid, gid, pid: 0, umask: 0 }
   }
 
-  /** Walks to the inode at `path` and holds one nlookup of it, which the caller gives back. Throws ENOENT. */
-  #hold(path: string): Nodeid {
+  /** Walks to the inode at `path` and holds one nlookup of it, which the caller gives back. Throws `absent` where there is nothing. */
+  #hold(path: string, absent: 'ENOENT' | 'ESTALE' = 'ENOENT'): Nodeid {
     const hidden = this.#findHidden(path)
     if (hidden !== undefined) return this.#fs.entry(this.#fs.getattr(hidden).ino).nodeid
     let nodeid = rootNodeid
@@ -230,7 +231,7 @@ export class PathFilesystem {
       } finally {
         this.#forget(nodeid)
       }
-      if (entry === undefined) throw new ErrnoError('ENOENT', 'path: there is nothing')
+      if (entry === undefined) throw new ErrnoError(absent, 'path: there is nothing')
       nodeid = entry.nodeid
     }
     return nodeid
