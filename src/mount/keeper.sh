@@ -51,7 +51,7 @@ stand_by() {
 dismiss() {
   [ -n "$standby" ] || return 0
   kill -KILL "$standby" 2>/dev/null
-  wait "$standby" # its end is no news
+  wait "$standby" 2>/dev/null # its end is no news
   standby=''
 }
 
@@ -95,6 +95,7 @@ replace() {
   is_busy=''
 }
 
+trap '' PIPE # who reads our standard error may be gone
 trap ready USR1
 trap 'is_loaded=yes' USR2
 trap replace HUP
@@ -104,7 +105,7 @@ exec 7</dev/null
 start
 server=$started
 while :; do
-  wait "$server"
+  wait "$server" 2>/dev/null # what the shell says of a killed process is no log line
   code=$?
   kill -0 "$server" 2>/dev/null && continue # a signal has ended the wait
   # 0 and 2: the mount is gone. The first one failed before it served: it has said why.

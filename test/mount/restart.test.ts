@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict'
 import Database from 'better-sqlite3'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
@@ -512,7 +514,7 @@ test('a mount whose processes all die at once ends with errors for its consumers
     createVolumeFile(file)
     mkdirSync(join(folder, 'mount'))
     process.env['LITEVOL_FAILPOINT'] = `,${'nonsense,'.repeat(20)}`
-    const mount = await mountFile(file, join(folder, 'mount'), { mode: 'cold' })
+    const mount = await mountFile(file, join(folder, 'mount'), { mode: 'cold', logLevel: 'silent' })
     Reflect.deleteProperty(process.env, 'LITEVOL_FAILPOINT')
     const p = startProcess(mount.mountpoint, root)
     try {
@@ -552,6 +554,25 @@ test('without its keeper a process serves on, and its death ends the mount', lim
       assertClean(file)
     })
 })
+
+test('a mount is served on when nobody reads its log any more', limit, () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file)
+    mkdirSync(join(folder, 'mount'))
+    const log = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore'] })
+    await once(log, 'spawn')
+    const mount = await mountFile(file, join(folder, 'mount'), { mode: 'cold', logLevel: 'info', errors: log.stdin })
+    log.kill('SIGKILL')
+    await once(log, 'exit')
+    try {
+      for (let times = 0; times < 3; times++) await kill(mount)
+    } finally {
+      await mount.stop()
+    }
+    assertClean(file)
+  }),
+)
 
 /** Kills the process that serves and waits for its successor. */
 async function kill(mount: TestMount): Promise<void> {

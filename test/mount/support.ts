@@ -10,6 +10,7 @@ import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { driverNames, fromPlainError, toPlainError, type DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
@@ -30,6 +31,8 @@ const limitMs = 300_000
 /** How a test starts a mount: with the options of a FUSE process, and whether it is replaced when it dies. */
 export interface MountChoice extends Partial<StartWish> {
   readonly mode?: KeeperMode
+  /** Where the log goes; default: this process's standard error. */
+  readonly errors?: Writable
 }
 
 /** A served mount. */
@@ -44,7 +47,7 @@ export class TestMount {
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   readonly #changed = new EventTarget()
 
-  constructor(file: string, mountpoint: string, { mode = 'once', ...change }: MountChoice = {}) {
+  constructor(file: string, mountpoint: string, { mode = 'once', errors, ...change }: MountChoice = {}) {
     this.file = file
     this.mountpoint = mountpoint
     const wish: StartWish = {
@@ -63,7 +66,7 @@ export class TestMount {
       ownerTimeoutMs: 10_000,
       ...change,
     }
-    this.keeper = Keeper.start(wish, mode)
+    this.keeper = Keeper.start(wish, mode, errors)
     this.keeper.started().catch((error: unknown) => {
       this.#take({ type: 'failed', error: toPlainError(error) })
     })
