@@ -21,6 +21,9 @@ export interface Exit {
   readonly signal: string | undefined
 }
 
+/** The exit code that says: the mount is gone in order, but the volume is left with its WAL (mount/main.ts). */
+export const unsettledCode = 2
+
 /** `cold`: a successor is started when it is needed; `once`: nobody is replaced. */
 export type KeeperMode = 'standby' | 'cold' | 'once'
 

@@ -11,7 +11,7 @@ import { Owner } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
-import { describeExit, type Exit } from './keeper.ts'
+import { describeExit, unsettledCode, type Exit } from './keeper.ts'
 import { MountProcess, type ProcessSettings } from './mount-process.ts'
 import { clearMountpoint, isMountReadOnly, makeMountpoint } from './mountpoints.ts'
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
@@ -299,10 +299,20 @@ export class Volume {
     }
     if (fault !== undefined) process.kill()
     const exit = await waitForExit(process, timeoutMs)
-    await this.#cleanUp('the volume is unmounted')
+    const unsettled = await this.#cleanUp('the volume is unmounted')
     if (exit.code === 0)
       this.#enter({ state: 'unmounted' }) // in order, even where its reply was lost at its exit
+    else if (exit.code === unsettledCode) this.#leaveUnsettled(unsettled)
     else this.#failUnmount(fault, exit)
+  }
+
+  /** Unmounted in order, but for the last step, making the volume one file; it was tried once more since. */
+  #leaveUnsettled(fault: unknown): void {
+    this.#enter({ state: 'unmounted' })
+    if (fault === undefined) return
+    const code = fault instanceof ErrnoError ? fault.code : 'EIO'
+    const hint = 'nothing is lost: what its -wal holds is taken over when the volume is mounted or exported next'
+    throw new ErrnoError(code, `volume ${this.id}: unmounted, but left with its -wal: ${messageOf(fault)}`, { cause: fault, hint })
   }
 
   #failUnmount(fault: unknown, exit: Exit): void {
@@ -344,15 +354,17 @@ export class Volume {
     else await clearMountpoint(this.mountpoint, this.#log)
   }
 
-  /** Nothing serves the volume any more: ends exports, removes the mountpoint, makes the file whole. Logs what fails. */
-  async #cleanUp(reason: string): Promise<void> {
+  /** Nothing serves the volume any more: ends exports, removes the mountpoint, makes the file whole. Logs what fails, and returns it. */
+  async #cleanUp(reason: string): Promise<unknown> {
     this.#process = undefined
     await this.#exports.endAll(reason)
     try {
       await clearMountpoint(this.mountpoint, this.#log)
       await settle(this.file, ownerTimeoutMs)
+      return undefined
     } catch (error) {
       this.#log.error({ err: error }, 'clean-up after a mount failed')
+      return error
     }
   }
 }
