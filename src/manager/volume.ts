@@ -4,6 +4,7 @@
  *   before their snapshots, snapshots before the file is settled; after each operation the file and the mountpoint fit the state.
  * Leaves: records to volume-manager.ts, the bytes of an export to exports.ts.
  */
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, messageOf, type DriverName, type Logger } from '../base/index.ts'
@@ -358,6 +359,7 @@ export class Volume {
   async #cleanUp(reason: string): Promise<unknown> {
     this.#process = undefined
     await this.#exports.endAll(reason)
+    rmSync(this.#runFolder, { recursive: true, force: true }) // a keeper that was killed has left it
     try {
       await clearMountpoint(this.mountpoint, this.#log)
       await settle(this.file, ownerTimeoutMs)

@@ -49,6 +49,7 @@ export class Service {
       LITEVOL_PORT: '0',
       LITEVOL_DATA_ROOT: roots.dataRoot,
       LITEVOL_MOUNT_ROOT: roots.mountRoot,
+      LITEVOL_RUN_DIR: `${roots.mountRoot}-run`,
       LITEVOL_LOG_LEVEL: 'warn',
       ...environment,
     }
