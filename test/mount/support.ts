@@ -8,7 +8,6 @@ import { spawn, spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -57,7 +56,8 @@ export class TestMount {
       readOnly: false,
       driver: 'direct',
       mountOptions: [],
-      runFolder: join(tmpdir(), `litevol-test-run-${String(randomInt(2 ** 32))}`),
+      // Beside the mountpoint: it goes with the test's folder when a killed keeper has left it.
+      runFolder: `${mountpoint}-run-${String(randomInt(2 ** 32))}`,
       hasLeash: false,
       logLevel: 'warn',
       holdSnapshot: false,
