@@ -54,7 +54,18 @@ export const settings = {
     [0, 86_400],
     'seconds that a snapshot outlives its last download, so that it can be resumed',
   ),
-  exportWalLimit: number('LITEVOL_EXPORT_WAL_LIMIT', '1073741824', [1 << 20, 2 ** 50], 'bytes of WAL past which snapshots are given up'),
+  exportStallSeconds: number(
+    'LITEVOL_EXPORT_STALL',
+    '600',
+    [0.1, 86_400],
+    'seconds after which a download that takes no bytes is broken off',
+  ),
+  exportWalLimit: number(
+    'LITEVOL_EXPORT_WAL_LIMIT',
+    '1073741824',
+    [1 << 20, 2 ** 50],
+    'bytes of WAL that snapshots may cost; they are given up then',
+  ),
   mountTimeoutSeconds: number('LITEVOL_MOUNT_TIMEOUT', '10', [0.1, 600], 'seconds in which a mount must be ready', true),
   unmountTimeoutSeconds: number(
     'LITEVOL_UNMOUNT_TIMEOUT',

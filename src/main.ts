@@ -112,6 +112,7 @@ function optionsOf(config: Config): ManagerOptions {
     logLevel,
     exportWalLimit,
     exportLeaseMs: config.exportLeaseSeconds * 1000,
+    exportStallMs: config.exportStallSeconds * 1000,
     mountTimeoutMs: config.mountTimeoutSeconds * 1000,
     unmountTimeoutMs: config.unmountTimeoutSeconds * 1000,
     stopTimeoutMs: config.stopTimeoutSeconds * 1000,

@@ -24,7 +24,7 @@ else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
 async function generate(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'litevol-openapi-'))
   const log = makeLogger('litevol-openapi', 'silent')
-  const times = { exportLeaseMs: 0, mountTimeoutMs: 0, unmountTimeoutMs: 0, stopTimeoutMs: 0 }
+  const times = { exportLeaseMs: 0, exportStallMs: 0, mountTimeoutMs: 0, unmountTimeoutMs: 0, stopTimeoutMs: 0 }
   const options = {
     dataRoot: folder,
     runRoot: folder,

@@ -1,7 +1,8 @@
 /** The face of engine: what other folders may use. */
 export { createVolumeFile, readVolumeState, settleVolumeFile, type VolumeFileOptions } from './files.ts'
 export { Volume, type AttributePatch, type Room } from './volume.ts'
-export { Maintenance, type CheckpointResult, type Snapshot } from './maintenance.ts'
+export { Maintenance, walRestartBytes, type CheckpointResult, type Snapshot } from './maintenance.ts'
+export type { LostSync } from './lost-sync.ts'
 export { Owner, servingTitle } from './owner.ts'
 export { findHeaderFault, headerBytes, type HeaderFault } from './header.ts'
 export { checkVolume, type CheckOptions, type CheckProgress, type Finding } from './check.ts'

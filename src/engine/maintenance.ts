@@ -10,7 +10,9 @@ import { Chunks } from './chunks.ts'
 import { openConnection, translating, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
+import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
 import { integer, type Row } from './rows.ts'
+import { pageSize } from './schema.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
 
 /** A held snapshot: enough to read its bytes from FILE and FILE-wal. */
@@ -30,6 +32,9 @@ export interface CheckpointResult {
   readonly framesRemaining: number
 }
 
+/** WAL bytes past which writers wait for a checkpoint's last step, so that the WAL starts anew: overwriting it costs half of extending it. */
+export const walRestartBytes = 64 << 20
+
 const slash = Buffer.from('/')
 
 const joinPath = (parent: Buffer, name: Buffer): Buffer => (parent.length === 0 ? name : Buffer.concat([parent, slash, name]))
@@ -40,10 +45,9 @@ interface Place {
   readonly name: Buffer
 }
 
-type CheckpointMode = 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'
-
 export class Maintenance {
   readonly #file: string
+  readonly #lostSync: LostSync
   readonly #checkpointer: Connection
   /** Takes the write lock for a moment, to stand still while a snapshot begins; it writes nothing. */
   readonly #gate: Connection
@@ -54,9 +58,10 @@ export class Maintenance {
   readonly #selectSize: Statement<[number], Row>
   readonly #snapshots = new Set<Connection>()
 
-  /** Call in the process that owns the file. */
-  constructor(file: string) {
+  /** Call in the process that owns the file, with the `lostSync` of its Volume. */
+  constructor(file: string, lostSync = ownLostSync()) {
     this.#file = file
+    this.#lostSync = lostSync
     this.#checkpointer = openConnection(file)
     this.#gate = openConnection(file)
     this.#readState = prepareStateReader(this.#checkpointer)
@@ -129,7 +134,7 @@ export class Maintenance {
    */
   acquireSnapshot(): Snapshot {
     return translating(this.#file, () => {
-      this.#checkpointIfRoom() // few frames then need to be read from the WAL
+      this.#checkpointIfRoom()
       const reader = openConnection(this.#file)
       try {
         return this.#begin(reader)
@@ -140,10 +145,14 @@ export class Maintenance {
     })
   }
 
-  /** A disk without room for it keeps nobody from reading. */
+  /**
+   * Few frames then need to be read from the WAL. The snapshot will keep a long WAL from starting anew, and with snapshots one after
+   * the other it never would: it does so before. A disk without room for it keeps nobody from reading.
+   */
   #checkpointIfRoom(): void {
     try {
-      this.checkpoint()
+      const { framesCheckpointed, framesRemaining } = this.checkpoint()
+      if (this.#snapshots.size === 0 && (framesCheckpointed + framesRemaining) * pageSize > walRestartBytes) this.restartWal()
     } catch (error) {
       if (!(error instanceof ErrnoError) || error.code !== 'ENOSPC') throw error
     }
@@ -219,7 +228,7 @@ export class Maintenance {
 
   /** One checkpoint, sqlite3_wal_checkpoint_v2(). The row is (busy, frames in the WAL, frames copied); -1 without a WAL. */
   #checkpoint(mode: CheckpointMode): CheckpointResult {
-    const rows: unknown = translating(this.#file, () => this.#checkpointer.pragma(`wal_checkpoint(${mode})`))
+    const rows: unknown = translating(this.#file, () => checkpoint(this.#checkpointer, mode, this.#lostSync))
     const row: unknown = Array.isArray(rows) ? rows[0] : undefined
     if (typeof row !== 'object' || row === null || !('log' in row) || !('checkpointed' in row)) {
       throw new ErrnoError('EIO', `volume file ${this.#file}: a checkpoint answered nothing`)

@@ -8,6 +8,7 @@ import { statSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError } from '../base/index.ts'
 import type { Connection } from './connection.ts'
+import { checkpoint, type LostSync } from './lost-sync.ts'
 
 /** Bytes that only deleting may use: the WAL frames of some 200 unlinks between two checkpoints. */
 const reserve = 16 << 20
@@ -30,12 +31,14 @@ export interface DiskRoom {
 export class Space {
   readonly #file: string
   readonly #connection: Connection
+  readonly #lostSync: LostSync
   #budget = 0
   #refreshedAt = 0
 
-  constructor(file: string, connection: Connection) {
+  constructor(file: string, connection: Connection, lostSync: LostSync) {
     this.#file = file
     this.#connection = connection
+    this.#lostSync = lostSync
   }
 
   /** Claims room for an operation that adds `bytes`. Call outside transactions. Throws ENOSPC. */
@@ -62,7 +65,7 @@ export class Space {
     const timeout = Number(this.#connection.pragma('busy_timeout', { simple: true }))
     this.#connection.pragma('busy_timeout = 0')
     try {
-      this.#connection.pragma('wal_checkpoint(TRUNCATE)')
+      checkpoint(this.#connection, 'TRUNCATE', this.#lostSync)
     } catch {
       // It fails where it is needed most; whoever wanted the room is told so.
     } finally {

@@ -13,6 +13,7 @@ import { assertOpenable, openConnection, translating, type Connection } from './
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Extents, type SeekTarget } from './extents.ts'
+import { ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
 import { integer, type Row } from './rows.ts'
@@ -40,10 +41,8 @@ export interface AttributePatch {
 export interface OpenOptions {
   /** Names the FUSE connection that is served from it, the same for all processes that serve it one after the other. Default: 0, none. */
   readonly fuseConnection?: number
-  /** A predecessor on the same connection could not sync: what it lost would be promised by a sync that succeeds now. */
-  readonly hasLostSync?: boolean
-  /** Called when a sync fails. */
-  readonly onLostSync?: () => void
+  /** Whether a sync has failed, shared with the volume's Maintenance and with successors. Default: its own. */
+  readonly lostSync?: LostSync
   /** Called in each transaction when all but its commit is done. */
   readonly beforeCommit?: () => void
 }
@@ -72,23 +71,15 @@ export class Volume {
   readonly #content: Content
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
-  /** Why a sync failed. The kernel reports lost pages once and then takes them for written: a later sync would promise what is not there. */
-  #syncFault: Error | undefined
-  readonly #onLostSync: (() => void) | undefined
+  readonly #lostSync: LostSync
 
-  private constructor(
-    file: string,
-    connection: Connection,
-    { fuseConnection = 0, hasLostSync = false, onLostSync, beforeCommit }: OpenOptions,
-  ) {
+  private constructor(file: string, connection: Connection, { fuseConnection = 0, lostSync = ownLostSync(), beforeCommit }: OpenOptions) {
     this.file = file
     this.#connection = connection
-    this.#onLostSync = onLostSync
-    if (hasLostSync)
-      this.#syncFault = new ErrnoError('EIO', `volume file ${file}: its WAL could not be synced by the process before this one`)
+    this.#lostSync = lostSync
     const chunks = new Chunks(connection)
     this.#state = new State(connection, fuseConnection)
-    this.#space = new Space(file, connection)
+    this.#space = new Space(file, connection, lostSync)
     this.#inodes = new Inodes(connection, this.#state)
     this.#transactions = new Transactions({
       file,
@@ -348,18 +339,16 @@ export class Volume {
 
   /**
    * Returns when everything committed so far is on the disk (fdatasync(2) of the WAL): it survives power loss.
-   * Throws EIO; after that every sync does, until the volume is opened anew.
+   * Throws EIO; after that every sync does (lost-sync.ts).
    */
   sync(): void {
-    if (this.#syncFault !== undefined) throw this.#syncFault
+    if (this.#lostSync.isSet) throw lostSyncError(this.file)
     try {
       this.#wal ??= this.#openWal()
       fdatasyncSync(this.#wal)
     } catch (error) {
-      const hint = 'mount the volume anew when the disk works again'
-      this.#syncFault = new ErrnoError('EIO', `volume file ${this.file}: its WAL could not be synced`, { hint, cause: error })
-      this.#onLostSync?.()
-      throw this.#syncFault
+      this.#lostSync.set()
+      throw lostSyncError(this.file, error)
     }
   }
 
@@ -377,6 +366,11 @@ export class Volume {
     closeSync(directory)
     return openSync(file, 'r+')
   }
+}
+
+function lostSyncError(file: string, cause?: unknown): ErrnoError {
+  const hint = 'mount the volume anew when the disk works again'
+  return new ErrnoError('EIO', `volume file ${file}: its WAL could not be synced`, { hint, cause })
 }
 
 /** Throws EIO when SQLite would drop committed changes because of damage. */

@@ -6,7 +6,8 @@
  */
 import type { Readable } from 'node:stream'
 import { ErrnoError, type Logger } from '../base/index.ts'
-import { Lease, type HeldSnapshot } from './lease.ts'
+import { Lease, type HeldSnapshot, type LeaseOptions } from './lease.ts'
+import type { ManagerOptions } from './options.ts'
 
 /**
  * What a request wants. `fresh`: the bytes as they are now. `resume`: part of the bytes named by `tag` (If-Range).
@@ -34,19 +35,26 @@ export interface ExportView {
 /** The most snapshots held for one volume. */
 const maxLeases = 8
 
+type ExportOptions = LeaseOptions & Pick<ManagerOptions, 'exportWalLimit'>
+
+/** How long the word of the FUSE process counts that the WAL grows too long, in ms: it comes every second. */
+const pressureMs = 2000
+
 /** The most tags that are remembered as sent. */
 const maxSentTags = 1000
 
 export class Exports {
-  readonly #leaseMs: number
+  readonly #options: ExportOptions
   readonly #log: Logger
   /** Oldest first. */
   readonly #leases = new Set<Lease>()
   /** Tags of all bytes sent so far: a client that goes on without a tag may have begun with any of them. */
   readonly #sentTags = new Set<string>()
+  /** Until when the WAL counts as too long. */
+  #pressedUntil = 0
 
-  constructor(leaseMs: number, log: Logger) {
-    this.#leaseMs = leaseMs
+  constructor(options: ExportOptions, log: Logger) {
+    this.#options = options
     this.#log = log
   }
 
@@ -67,19 +75,24 @@ export class Exports {
     return this.#view(fresh, this.#isSafe(wish, fresh))
   }
 
-  /** Snapshots keep the WAL too long: gives up those that nobody reads; when there are none, those that are read too. */
-  async relieve(): Promise<void> {
-    const idle = [...this.#leases].filter((lease) => lease.isIdle)
-    const given = idle.length > 0 ? idle : [...this.#leases]
-    if (given.length > 0)
-      this.#log.warn({ leases: given.length, idle: idle.length > 0 }, 'snapshots given up: they kept the WAL above its limit')
-    await Promise.all(given.map((lease) => this.#end(lease, 'the WAL reached its limit')))
+  /**
+   * Snapshots have cost this much WAL, more than half of the limit: gives up those that were wholly delivered, also before the next
+   * is taken, so that downloads one after the other let the WAL start anew. Past the limit, all: downloads break off.
+   */
+  async relieve(walBytes: number): Promise<void> {
+    this.#pressedUntil = Date.now() + pressureMs
+    if (walBytes <= this.#options.exportWalLimit) {
+      await this.endComplete()
+      return
+    }
+    this.#log.warn({ walBytes, leases: this.#leases.size, streams: this.streams }, 'snapshots given up: the WAL is past its limit')
+    await this.endAll('the WAL is past its limit')
   }
 
   /** Gives up snapshots that were wholly delivered and that nobody reads: a checkpoint then gets further. */
   async endComplete(): Promise<void> {
     const complete = [...this.#leases].filter((lease) => lease.isComplete)
-    await Promise.all(complete.map((lease) => this.#end(lease, 'a checkpoint was asked for')))
+    await Promise.all(complete.map((lease) => this.#end(lease, 'the WAL is to be copied')))
   }
 
   /** Ends all: streams break off, snapshots are released. */
@@ -131,6 +144,7 @@ export class Exports {
   }
 
   async #acquire(acquire: () => Promise<HeldSnapshot>): Promise<Lease> {
+    if (Date.now() < this.#pressedUntil) await this.endComplete()
     await this.#makeRoom()
     const held = await acquire()
     const same = [...this.#leases].find((lease) => lease.tag === held.bytesTag)
@@ -140,7 +154,7 @@ export class Exports {
       same.unpin()
       return same
     }
-    const lease = await Lease.open(held, this.#leaseMs, (expired) => void this.#end(expired, 'the lease is over'))
+    const lease = await Lease.open(held, this.#options, (expired) => void this.#end(expired, 'the lease is over'))
     this.#leases.add(lease)
     return lease
   }

@@ -1,10 +1,11 @@
 /**
- * A snapshot as long as somebody may want its bytes: while it is read, and for the lease time after that.
+ * A snapshot as long as somebody may want its bytes: while it is read on, and for the lease time after that.
  * Keeps: its streams are destroyed, and its files closed, before the snapshot is released; a destroyed stream never ends cleanly.
  * Leaves: which lease serves a request to exports.ts.
  */
 import type { Readable } from 'node:stream'
 import { ErrnoError } from '../base/index.ts'
+import type { ManagerOptions } from './options.ts'
 import { SnapshotBytes, type SnapshotExtent } from './snapshot-bytes.ts'
 
 /** A snapshot that somebody holds for us. */
@@ -15,10 +16,12 @@ export interface HeldSnapshot extends SnapshotExtent {
   readonly release: () => Promise<void>
 }
 
+export type LeaseOptions = Pick<ManagerOptions, 'exportLeaseMs' | 'exportStallMs'>
+
 export class Lease {
   readonly tag: string
   readonly #bytes: SnapshotBytes
-  readonly #leaseMs: number
+  readonly #options: LeaseOptions
   readonly #onExpiry: (lease: Lease) => void
   readonly #streams = new Set<Readable>()
   /** Ranges whose download broke off: from where to where bytes were handed out. */
@@ -28,18 +31,18 @@ export class Lease {
   #timer: NodeJS.Timeout | undefined
   #release: () => Promise<void>
 
-  private constructor(held: HeldSnapshot, bytes: SnapshotBytes, leaseMs: number, onExpiry: (lease: Lease) => void) {
+  private constructor(held: HeldSnapshot, bytes: SnapshotBytes, options: LeaseOptions, onExpiry: (lease: Lease) => void) {
     this.tag = held.bytesTag
     this.#bytes = bytes
-    this.#leaseMs = leaseMs
+    this.#options = options
     this.#onExpiry = onExpiry
     this.#release = held.release
   }
 
   /** Opens the bytes of a held snapshot; gives the snapshot back when that fails. `onExpiry` is called when the lease time is over. */
-  static async open(held: HeldSnapshot, leaseMs: number, onExpiry: (lease: Lease) => void): Promise<Lease> {
+  static async open(held: HeldSnapshot, options: LeaseOptions, onExpiry: (lease: Lease) => void): Promise<Lease> {
     try {
-      return new Lease(held, await SnapshotBytes.open(held), leaseMs, onExpiry)
+      return new Lease(held, await SnapshotBytes.open(held), options, onExpiry)
     } catch (error) {
       await held.release()
       throw error
@@ -81,19 +84,25 @@ export class Lease {
     if (this.#pins > 0) return
     this.#timer = setTimeout(() => {
       this.#onExpiry(this)
-    }, this.#leaseMs)
+    }, this.#options.exportLeaseMs)
     this.#timer.unref()
   }
 
-  /** A stream of bytes `start` to `end`, not including `end`; `onClose` is called when it is over, whole or not. */
+  /** A stream of bytes `start` to `end`, not including `end`; it fails when nobody reads on. `onClose` is called when it is over, whole or not. */
   stream(start: number, end: number, onClose: () => void): Readable {
     let reached = start
     const stream = this.#bytes.stream(start, end, (offset) => {
       reached = offset
+      stall.refresh()
     })
+    const { exportStallMs } = this.#options
+    const stall = setTimeout(() => {
+      stream.destroy(new ErrnoError('ETIMEDOUT', `export: broken off: nobody has read on for ${String(exportStallMs / 1000)} s`))
+    }, exportStallMs).unref()
     stream.on('error', () => undefined) // its reader gets it too; without a reader it must not end this process
     this.#streams.add(stream)
     stream.once('close', () => {
+      clearTimeout(stall)
       this.#streams.delete(stream)
       if (!stream.readableEnded) this.#cuts.push({ start, end: reached })
       onClose()

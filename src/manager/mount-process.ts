@@ -16,8 +16,8 @@ export interface ProcessSettings {
   /** Killed when not ready by then. */
   readonly timeoutMs: number
   readonly log: Logger
-  /** Held snapshots keep the WAL above its limit; called again as long as they do. */
-  readonly onWalLimit: () => void
+  /** Held snapshots cost more than half of the WAL bytes that they may; called again as long as they do. */
+  readonly onWalPressure: (walBytes: number) => void
   /** The mount is gone, and not by our call; the process waits for its snapshots to be released before it closes the file. */
   readonly onUnmounted: () => void
   /** Another process serves now: what the one before held is gone. */
@@ -196,8 +196,8 @@ export class MountProcess {
       case 'unmounted':
         this.#settings.onUnmounted()
         return
-      case 'wal-limit':
-        this.#settings.onWalLimit()
+      case 'wal-pressure':
+        this.#settings.onWalPressure(message.walBytes)
         return
       case 'failed': // said to the starter, not here
         return

@@ -21,6 +21,8 @@ export interface ManagerOptions {
   readonly logLevel: LogLevel
   /** How long a snapshot outlives its last stream; 0: not at all. */
   readonly exportLeaseMs: number
+  /** How long a stream may go without anybody reading on; it is broken off then. */
+  readonly exportStallMs: number
   /** Bytes of WAL past which snapshots are given up. */
   readonly exportWalLimit: number
   /** How long a FUSE process may take until it is ready; it is killed then. */

@@ -65,7 +65,7 @@ export class Volume {
     this.mountpoint = join(options.mountRoot, id)
     this.#options = options
     this.#log = log.child({ volume: id })
-    this.#exports = new Exports(options.exportLeaseMs, this.#log)
+    this.#exports = new Exports(options, this.#log)
     this.#countMounts = countMounts
   }
 
@@ -234,7 +234,7 @@ export class Volume {
     return {
       timeoutMs: this.#options.mountTimeoutMs,
       log: this.#log,
-      onWalLimit: () => void this.#exports.relieve(),
+      onWalPressure: (walBytes) => void this.#exports.relieve(walBytes),
       onUnmounted: () => void this.#exports.endAll('the volume was unmounted'),
       onReplaced: () => void this.#exports.endAll('the FUSE process was replaced'),
     }

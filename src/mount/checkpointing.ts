@@ -1,11 +1,11 @@
 /**
  * When the WAL is copied into the volume file: off the request path, on the control thread.
- * Keeps: the WAL of a busy volume starts anew past `restartBytes` (plus what is written while it is copied), that of an idle one
+ * Keeps: the WAL of a busy volume starts anew past `walRestartBytes` (plus what is written while it is copied), that of an idle one
  *   gives its disk space back; a snapshot is never disturbed, and when it makes the WAL too long that is said.
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
-import { pageSize, type Maintenance } from '../engine/index.ts'
+import { pageSize, walRestartBytes, type Maintenance } from '../engine/index.ts'
 
 /** How often it looks, in ms. */
 const intervalMs = 100
@@ -13,14 +13,11 @@ const intervalMs = 100
 /** Uncopied bytes past which a busy WAL is copied: large enough that pages changed often are copied once. */
 const copyBytes = 24 << 20
 
-/** WAL bytes past which writers wait for the last step, so that the WAL starts anew: overwriting it costs half of extending it. */
-const restartBytes = 64 << 20
-
 /** Ticks without a change after which the WAL gives its disk space back: a pause between two files is shorter. */
 const idleTicks = 20
 
-/** How often `onLimit` is told at most, in ms. */
-const limitEveryMs = 1000
+/** How often `onPressure` is told at most, in ms. */
+const pressureEveryMs = 1000
 
 /** How often a checkpoint that goes on failing is logged, in ms. */
 const complainEveryMs = 60_000
@@ -29,9 +26,10 @@ const complainEveryMs = 60_000
 export interface CheckpointingOptions {
   readonly maintenance: Maintenance
   readonly logger: Logger
-  /** WAL bytes past which held snapshots are too much. */
+  /** WAL bytes that held snapshots may cost. */
   readonly snapshotWalLimit: number
-  readonly onLimit: (walBytes: number) => void
+  /** They cost more than half of that; told again as long as they do. */
+  readonly onPressure: (walBytes: number) => void
 }
 
 /** Starts it; returns how to stop it. */
@@ -52,7 +50,7 @@ export function startCheckpointing(options: CheckpointingOptions): () => void {
   }
 }
 
-function makeTick({ maintenance, snapshotWalLimit, onLimit }: CheckpointingOptions): () => void {
+function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOptions): () => void {
   let lastFrames = 0
   let quietTicks = 0
   let toldAt = 0
@@ -63,13 +61,13 @@ function makeTick({ maintenance, snapshotWalLimit, onLimit }: CheckpointingOptio
     lastFrames = frames
     const walBytes = frames * pageSize
     if (maintenance.snapshots > 0) {
-      if (walBytes <= snapshotWalLimit || Date.now() - toldAt < limitEveryMs) return
+      if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
       toldAt = Date.now()
-      onLimit(walBytes)
+      onPressure(walBytes)
       return
     }
     if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) maintenance.checkpoint()
-    if (walBytes > restartBytes) maintenance.restartWal()
+    if (walBytes > walRestartBytes) maintenance.restartWal()
     if (quietTicks >= idleTicks && maintenance.walBytes() > 0) maintenance.truncateWal()
   }
 }

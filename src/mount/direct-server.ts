@@ -48,7 +48,7 @@ export class DirectServer implements VolumeServer {
   async open(parts: ServerParts): Promise<void> {
     this.#parts = parts
     this.#deviceFd = deviceFd()
-    const { options, generation, shared } = parts
+    const { options, generation, shared, lostSync } = parts
     const { file, runFolder, connection, logLevel } = options
     const threadOptions: ThreadOptions = {
       file,
@@ -58,6 +58,7 @@ export class DirectServer implements VolumeServer {
       generation,
       useResend: useResend(),
       shared,
+      lostSync: lostSync.memory,
       logLevel,
     }
     this.#order({ order: 'open', options: threadOptions })

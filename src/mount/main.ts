@@ -138,12 +138,12 @@ function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2'): void {
 }
 
 /** Mounts, or takes over when it is time to. */
-async function begin(serving: Serving, onWalLimit: (walBytes: number) => void): Promise<Handover> {
-  if (generation === 1) return serving.start(onWalLimit)
+async function begin(serving: Serving, onWalPressure: (walBytes: number) => void): Promise<Handover> {
+  if (generation === 1) return serving.start(onWalPressure)
   await serving.loaded
   tellKeeper('SIGUSR2')
   await waitForTurn()
-  return serving.takeOver(onWalLimit)
+  return serving.takeOver(onWalPressure)
 }
 
 /** Snapshots are still read: closing the volume, as `abandon` would, changes their bytes; the end of this process does not. */
@@ -154,7 +154,7 @@ async function main(): Promise<void> {
   const serving = new Serving(options, generation, logger)
   const control: { socket?: ControlSocket } = {}
   const { restarts, negotiated, dirtyLimit } = await begin(serving, (walBytes) => {
-    control.socket?.broadcast({ type: 'wal-limit', walBytes })
+    control.socket?.broadcast({ type: 'wal-pressure', walBytes })
   })
   const { kernel, flags, maxWrite } = negotiated
   const who = { pid: process.pid, keeper: process.ppid, generation, restarts, driver: options.driver }

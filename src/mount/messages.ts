@@ -33,7 +33,7 @@ export interface StartOptions {
   readonly logLevel: LogLevel
   /** Begin a snapshot with id 0 before the first change: exports of the file as it lies are still running. */
   readonly holdSnapshot: boolean
-  /** WAL size in bytes past which a `wal-limit` event asks for the snapshots to be released. */
+  /** WAL bytes that held snapshots may cost: past half of them `wal-pressure` events tell of it. */
   readonly snapshotWalLimit: number
   /** How many mounts share the memory limit of this process's cgroup, this one included: the dirty limit is divided among them. */
   readonly mounts: number
@@ -117,6 +117,6 @@ export type EventMessage =
   /** Unmounted, but not by a call: held snapshots must be released, then the process closes the file and exits 0. */
   | { readonly type: 'unmounted' }
   /** Held snapshots keep the WAL above its limit: release them. */
-  | { readonly type: 'wal-limit'; readonly walBytes: number }
+  | { readonly type: 'wal-pressure'; readonly walBytes: number }
 
 export type ProcessMessage = ReplyMessage | EventMessage

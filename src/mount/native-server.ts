@@ -33,8 +33,8 @@ export class NativeServer implements VolumeServer {
   }
 
   open(parts: ServerParts): Promise<void> {
-    const { options, shared, logger } = parts
-    const volume = Volume.open(options.file)
+    const { options, shared, lostSync, logger } = parts
+    const volume = Volume.open(options.file, { lostSync })
     const filesystem = new VolumeFilesystem(volume, {
       shared,
       handlesFile: new RunFolder(options.runFolder).handles,

@@ -9,6 +9,7 @@ import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError }
 import { Volume } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
+import { SharedLostSync } from './lost-sync.ts'
 import type { SharedFiles } from './open-files.ts'
 import { PoisonGuard } from './poison.ts'
 import { RequestCopy, keepSeek, readRequestCopy, readSeeks } from './request-copy.ts'
@@ -27,6 +28,8 @@ export interface ThreadOptions {
   /** Whether the kernel is asked to send unanswered requests again; otherwise a copy of each is kept. */
   readonly useResend: boolean
   readonly shared: SharedFiles
+  /** SharedLostSync's. */
+  readonly lostSync: SharedArrayBuffer
   readonly logLevel: LogLevel
 }
 
@@ -70,10 +73,7 @@ class Service {
     const failpoint = this.#failpoint
     this.#volume = Volume.open(file, {
       fuseConnection: connection,
-      hasLostSync: folder.hasLostSync,
-      onLostSync: () => {
-        folder.noteLostSync()
-      },
+      lostSync: new SharedLostSync(folder, options.lostSync),
       ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
     })
     this.#logger = makeLogger('litevol-fuse', logLevel)

@@ -13,6 +13,7 @@ import { lockFd } from './descriptors.ts'
 import { DirectServer } from './direct-server.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
+import { SharedLostSync } from './lost-sync.ts'
 import { NativeServer } from './native-server.ts'
 import { countHandles, countRequests, makeSharedFiles, writtenInodes } from './open-files.ts'
 import { RunFolder, type Handover } from './run-folder.ts'
@@ -38,6 +39,7 @@ const snapshotsPerGeneration = 1_000_000
 interface Held {
   readonly owner: Owner
   readonly maintenance: Maintenance
+  readonly lostSync: SharedLostSync
 }
 
 export class Serving {
@@ -73,17 +75,17 @@ export class Serving {
   }
 
   /** Takes the file, mounts it and serves; returns once the kernel's INIT is answered. Throws, with everything undone, what went wrong. */
-  async start(onWalLimit: (walBytes: number) => void): Promise<Handover> {
+  async start(onWalPressure: (walBytes: number) => void): Promise<Handover> {
     process.title = `litevol: opening ${this.#options.file}`
     const { file, ownerTimeoutMs, holdSnapshot } = this.#options
     const owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
     this.#setTitle('serving')
     try {
-      const { maintenance } = this.#hold(owner)
-      if (holdSnapshot) this.#snapshots.set(0, maintenance.acquireSnapshot())
-      const handover = await this.#mount()
+      const held = this.#hold(owner)
+      if (holdSnapshot) this.#snapshots.set(0, held.maintenance.acquireSnapshot())
+      const handover = await this.#mount(held)
       this.#folder.writeHandover(handover)
-      this.#startCheckpointing(onWalLimit)
+      this.#startCheckpointing(onWalPressure)
       return handover
     } catch (error) {
       await this.abandon()
@@ -93,16 +95,15 @@ export class Serving {
   }
 
   /** Goes on with the connection of a predecessor that is dead. */
-  async takeOver(onWalLimit: (walBytes: number) => void): Promise<Handover> {
+  async takeOver(onWalPressure: (walBytes: number) => void): Promise<Handover> {
     this.#setTitle('serving')
     const before = this.#folder.readHandover()
     const { file } = this.#options
     const owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
-    const { maintenance } = this.#hold(owner)
-    await this.#server.open(this.#parts(maintenance))
+    await this.#server.open(this.#parts(this.#hold(owner)))
     this.#server.takeOver()
     this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
-    this.#startCheckpointing(onWalLimit)
+    this.#startCheckpointing(onWalPressure)
     const handover = { ...before, restarts: before.restarts + 1 }
     this.#folder.writeHandover(handover)
     return handover
@@ -199,7 +200,8 @@ export class Serving {
   }
 
   #hold(owner: Owner): Held {
-    this.#held = { owner, maintenance: new Maintenance(this.#options.file) }
+    const lostSync = new SharedLostSync(this.#folder) // only now: a predecessor may have noted it until its end
+    this.#held = { owner, maintenance: new Maintenance(this.#options.file, lostSync), lostSync }
     return this.#held
   }
 
@@ -208,8 +210,8 @@ export class Serving {
     return this.#held.maintenance
   }
 
-  #parts(maintenance: Maintenance): ServerParts {
-    return { options: this.#options, generation: this.#generation, shared: this.#shared, maintenance, logger: this.#logger }
+  #parts({ maintenance, lostSync }: Held): ServerParts {
+    return { options: this.#options, generation: this.#generation, shared: this.#shared, lostSync, maintenance, logger: this.#logger }
   }
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
@@ -218,9 +220,9 @@ export class Serving {
     await this.finish(() => false).catch(() => undefined)
   }
 
-  async #mount(): Promise<Handover> {
+  async #mount(held: Held): Promise<Handover> {
     const { mounts, mountpoint } = this.#options
-    await this.#server.open(this.#parts(this.#maintenance))
+    await this.#server.open(this.#parts(held))
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
     this.#knowMount({ major, minor })
@@ -241,9 +243,9 @@ export class Serving {
     process.title = state === 'serving' ? `${servingTitle}${place} ${file}` : `litevol: closing ${file}`
   }
 
-  #startCheckpointing(onLimit: (walBytes: number) => void): void {
+  #startCheckpointing(onPressure: (walBytes: number) => void): void {
     const { snapshotWalLimit } = this.#options
-    this.#stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger: this.#logger, snapshotWalLimit, onLimit })
+    this.#stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger: this.#logger, snapshotWalLimit, onPressure })
   }
 
   async #flush(): Promise<void> {

@@ -5,6 +5,7 @@
 import type { Ino, Logger } from '../base/index.ts'
 import type { Maintenance } from '../engine/index.ts'
 import type { Negotiated } from '../fuse/index.ts'
+import type { SharedLostSync } from './lost-sync.ts'
 import type { StartOptions } from './messages.ts'
 import type { SharedFiles } from './open-files.ts'
 
@@ -14,6 +15,8 @@ export interface ServerParts {
   /** 1 for the process that mounts, more for each successor. */
   readonly generation: number
   readonly shared: SharedFiles
+  /** Shared with `maintenance`. */
+  readonly lostSync: SharedLostSync
   /** The control thread's own view of the volume. */
   readonly maintenance: Maintenance
   readonly logger: Logger

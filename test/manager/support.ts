@@ -21,7 +21,14 @@ export interface ManagerFixture {
 }
 
 /** Time limits that a loaded machine keeps too; leases long enough for every test. */
-const limits = { exportLeaseMs: 60_000, exportWalLimit: 2 ** 30, mountTimeoutMs: 30_000, unmountTimeoutMs: 30_000, stopTimeoutMs: 8000 }
+const limits = {
+  exportLeaseMs: 60_000,
+  exportStallMs: 60_000,
+  exportWalLimit: 2 ** 30,
+  mountTimeoutMs: 30_000,
+  unmountTimeoutMs: 30_000,
+  stopTimeoutMs: 8000,
+}
 
 /** Runs `work` with roots in which it starts managers. Those it leaves open are closed. */
 export async function withManagers(work: (fixture: ManagerFixture) => Promise<void>, change: Partial<ManagerOptions> = {}): Promise<void> {

@@ -4,6 +4,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { finished } from 'node:stream/promises'
 import { buffer } from 'node:stream/consumers'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
@@ -371,6 +372,26 @@ test('many volumes are mounted and written at once', limit, () =>
     assert.deepEqual(counts.map(Number), [100, 100, 100, 100, 100])
     await Promise.all(volumes.map(({ id }) => manager.unmount(id, false, 'test')))
   }),
+)
+
+test('a download that nobody reads on is broken off: stuck clients cannot hold every snapshot of a volume', limit, () =>
+  withManagers(
+    async ({ start }) => {
+      const manager = start()
+      const { id, mountpoint } = await mounted(manager)
+      const streams = []
+      for (let n = 0; n < 8; n++) {
+        await sh('head -c 2000000 /dev/urandom > "$1/f"', mountpoint)
+        const view = await manager.openExport(id, { kind: 'fresh' })
+        streams.push(view.stream(0, view.size))
+      }
+      await sh('echo x > "$1/more"', mountpoint)
+      await assert.rejects(manager.openExport(id, { kind: 'fresh' }), { problem: 'too_many_exports' })
+      await Promise.all(streams.map((stream) => assert.rejects(finished(stream), { code: 'ETIMEDOUT' })))
+      ;(await manager.openExport(id, { kind: 'fresh' })).close()
+    },
+    { exportStallMs: 3000 },
+  ),
 )
 
 test('past the WAL limit idle snapshots go first, then downloads break off, and never end short', limit, () =>
