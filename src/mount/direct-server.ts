@@ -48,7 +48,7 @@ export class DirectServer implements VolumeServer {
   async open(parts: ServerParts): Promise<void> {
     this.#parts = parts
     this.#deviceFd = deviceFd()
-    const { options, generation, shared, lostSync } = parts
+    const { options, generation, isStandingBy, shared, lostSync } = parts
     const { file, runFolder, connection, logLevel } = options
     const threadOptions: ThreadOptions = {
       file,
@@ -56,6 +56,7 @@ export class DirectServer implements VolumeServer {
       connection,
       runFolder,
       generation,
+      isStandingBy,
       useResend: useResend(),
       shared,
       lostSync: lostSync.memory,

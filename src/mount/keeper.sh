@@ -7,8 +7,9 @@
 #
 # MODE: `standby` has a loaded successor wait; `cold` starts one when it is needed; `once` replaces nobody.
 # Descriptors of every FUSE process: 0 what wakes it, 1 and 2 ours, 3 /dev/fuse, 4 the volume file, 5 the starter's leash (if any).
-# Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. HUP: replace the process
-# that serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
+# Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. ALRM from one whose mount is
+# gone and that wants the volume for itself, to close it: answered by the file `alone` in FOLDER. HUP: replace the process that
+# serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
 # Ends with the code of the last FUSE process: 0 when the mount is gone in order, 2 when the volume is left with its WAL.
 set -u
 mode=$1 folder=$2 file=$3 node=$4 program=$5 options=$6
@@ -81,7 +82,7 @@ ready() {
 
 # Replaces the server by a process that is loaded anew.
 replace() {
-  if [ "$mode" = once ] || [ -z "$is_ready" ] || [ -n "$is_busy" ]; then return; fi
+  if [ "$mode" = once ] || [ -z "$is_ready" ] || [ -n "$is_busy" ] || [ -n "$is_ending" ]; then return; fi
   is_busy=yes
   dismiss
   if stand_by; then
@@ -99,6 +100,7 @@ trap '' PIPE # who reads our standard error may be gone
 trap ready USR1
 trap 'is_loaded=yes' USR2
 trap replace HUP
+trap 'is_ending=yes; dismiss; : >"$folder/alone"' ALRM
 trap 'is_ending=yes; kill -TERM "$server"' TERM INT
 
 exec 7</dev/null

@@ -25,6 +25,8 @@ export interface ThreadOptions {
   readonly runFolder: string
   /** 1 for the process that mounts, more for each successor. */
   readonly generation: number
+  /** Another process serves the volume still, until the order to serve. */
+  readonly isStandingBy: boolean
   /** Whether the kernel is asked to send unanswered requests again; otherwise a copy of each is kept. */
   readonly useResend: boolean
   readonly shared: SharedFiles
@@ -53,43 +55,38 @@ const report = (message: ThreadReport): void => {
   port.postMessage(message)
 }
 
+/** What serves the volume, with what predecessors have left. */
+interface Parts {
+  readonly filesystem: VolumeFilesystem
+  readonly guard: PoisonGuard
+  readonly copy: RequestCopy | undefined
+  /** What a predecessor had in hand when it died. */
+  readonly left: Buffer | undefined
+}
+
 /** The open volume, and what serves it. */
 class Service {
   readonly #options: ThreadOptions
   readonly #volume: Volume
-  readonly #filesystem: VolumeFilesystem
-  readonly #guard: PoisonGuard
-  readonly #copy: RequestCopy | undefined
-  /** What a predecessor had in hand when it died. */
-  readonly #left: Buffer | undefined
+  readonly #folder: RunFolder
+  #parts: Parts | undefined
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
   constructor(options: ThreadOptions) {
-    const { file, connection, generation, shared, logLevel, useResend } = options
-    const folder = new RunFolder(options.runFolder)
+    const { file, connection, generation, isStandingBy, logLevel } = options
     this.#options = options
+    this.#folder = new RunFolder(options.runFolder)
     this.#failpoint = Failpoint.find(process.env['LITEVOL_FAILPOINT'], generation)
     const failpoint = this.#failpoint
-    this.#volume = Volume.open(file, {
-      fuseConnection: connection,
-      lostSync: new SharedLostSync(folder, options.lostSync),
-      ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
-    })
     this.#logger = makeLogger('litevol-fuse', logLevel)
-    const isSuccessor = generation > 1
-    this.#filesystem = new VolumeFilesystem(this.#volume, {
-      shared,
-      handlesFile: folder.handles,
-      recallsFile: folder.recalls,
-      isSuccessor,
-      onFault: (err, ino) => {
-        this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
-      },
-    })
-    this.#guard = new PoisonGuard(folder.suspect)
-    this.#left = isSuccessor && !useResend ? readRequestCopy(folder.request) : undefined
-    this.#copy = useResend ? undefined : new RequestCopy(folder.request)
+    const openOptions = {
+      fuseConnection: connection,
+      lostSync: new SharedLostSync(this.#folder, options.lostSync),
+      ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
+    }
+    this.#volume = isStandingBy ? Volume.standBy(file, openOptions) : Volume.open(file, openOptions)
+    if (!isStandingBy) this.#parts = this.#prepare()
   }
 
   get root(): number {
@@ -97,12 +94,15 @@ class Service {
   }
 
   serve(): void {
-    const { deviceFd, generation, useResend, runFolder } = this.#options
+    const { deviceFd, generation, isStandingBy, useResend, runFolder } = this.#options
+    if (isStandingBy) this.#volume.resume()
+    this.#parts ??= this.#prepare()
+    const { filesystem, guard, copy, left } = this.#parts
     const isSuccessor = generation > 1
-    const observer = this.#observer()
-    const session = new FuseSession(deviceFd, this.#filesystem, {
+    const observer = this.#observer(copy)
+    const session = new FuseSession(deviceFd, filesystem, {
       logger: this.#logger,
-      guard: this.#guard,
+      guard,
       ...(observer && { observer }),
       onInit: (negotiated) => {
         report({ type: 'negotiated', negotiated })
@@ -114,21 +114,39 @@ class Service {
     })
     if (isSuccessor && useResend) requestResend(deviceFd)
     if (isSuccessor && !useResend) for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
-    if (this.#left !== undefined) session.serveCopy(this.#left)
+    if (left !== undefined) session.serveCopy(left)
     session.serve()
     report({ type: 'ended' })
   }
 
   close(): void {
-    this.#filesystem.close()
-    this.#guard.close()
-    this.#copy?.close()
+    this.#parts?.filesystem.close()
+    this.#parts?.guard.close()
+    this.#parts?.copy?.close()
     this.#volume.close()
     report({ type: 'closed' })
   }
 
-  #observer(): RequestObserver | undefined {
-    const [copy, failpoint] = [this.#copy, this.#failpoint]
+  /** When it is our turn: what predecessors left is complete only then. */
+  #prepare(): Parts {
+    const { generation, shared, useResend } = this.#options
+    const isSuccessor = generation > 1
+    const { handles, recalls, suspect, request } = this.#folder
+    const filesystem = new VolumeFilesystem(this.#volume, {
+      shared,
+      handlesFile: handles,
+      recallsFile: recalls,
+      isSuccessor,
+      onFault: (err, ino) => {
+        this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
+      },
+    })
+    const left = isSuccessor && !useResend ? readRequestCopy(request) : undefined
+    return { filesystem, guard: new PoisonGuard(suspect), copy: useResend ? undefined : new RequestCopy(request), left }
+  }
+
+  #observer(copy: RequestCopy | undefined): RequestObserver | undefined {
+    const failpoint = this.#failpoint
     if (copy === undefined && failpoint === undefined) return undefined
     return {
       read(request, length, isCopy) {

@@ -35,9 +35,8 @@ const servers = { direct: DirectServer, 'fuse-native': NativeServer } as const
 /** Snapshots of one generation are numbered from a multiple of this, so that one of a dead process is never taken for another. */
 const snapshotsPerGeneration = 1_000_000
 
-/** What belongs to a file that this process has. */
-interface Held {
-  readonly owner: Owner
+/** The volume as this thread has it open. */
+interface Opened {
   readonly maintenance: Maintenance
   readonly lostSync: SharedLostSync
 }
@@ -51,7 +50,8 @@ export class Serving {
   readonly #shared = makeSharedFiles()
   readonly #snapshots = new Map<number, Snapshot>()
   #nextSnapshot: number
-  #held: Held | undefined
+  #owner: Owner | undefined
+  #opened: Opened | undefined
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
   #minor: number | undefined
@@ -78,30 +78,45 @@ export class Serving {
   async start(onWalPressure: (walBytes: number) => void): Promise<Handover> {
     process.title = `litevol: opening ${this.#options.file}`
     const { file, ownerTimeoutMs, holdSnapshot } = this.#options
-    const owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
+    this.#owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
     this.#setTitle('serving')
     try {
-      const held = this.#hold(owner)
-      if (holdSnapshot) this.#snapshots.set(0, held.maintenance.acquireSnapshot())
-      const handover = await this.#mount(held)
+      this.#opened = this.#open()
+      if (holdSnapshot) this.#snapshots.set(0, this.#maintenance.acquireSnapshot())
+      const handover = await this.#mount(this.#opened)
       this.#folder.writeHandover(handover)
       this.#startCheckpointing(onWalPressure)
       return handover
     } catch (error) {
       await this.abandon()
-      owner.release()
+      this.#owner.release()
       throw error
     }
   }
 
+  /** Opens the volume beside the process that serves it, so that `takeOver` need not. One of an older format is left to `takeOver`. */
+  async standBy(): Promise<void> {
+    const opened = this.#open()
+    if (!opened.maintenance.isCurrent) {
+      opened.maintenance.close()
+      return
+    }
+    await this.#server.open(this.#parts(opened, true))
+    this.#opened = opened
+  }
+
   /** Goes on with the connection of a predecessor that is dead. */
   async takeOver(onWalPressure: (walBytes: number) => void): Promise<Handover> {
+    const { file } = this.#options
+    this.#owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
+    if (this.#opened === undefined) {
+      this.#opened = this.#open()
+      await this.#server.open(this.#parts(this.#opened, false))
+    }
+    this.#opened.lostSync.inherit()
+    this.#server.takeOver() // first of all: consumers wait
     this.#setTitle('serving')
     const before = this.#folder.readHandover()
-    const { file } = this.#options
-    const owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
-    await this.#server.open(this.#parts(this.#hold(owner)))
-    this.#server.takeOver()
     this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
     this.#startCheckpointing(onWalPressure)
     const handover = { ...before, restarts: before.restarts + 1 }
@@ -194,24 +209,24 @@ export class Serving {
       await sleep(releasePollMs)
     }
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
-    this.#held?.maintenance.close()
+    this.#opened?.maintenance.close()
     await this.#server.close()
-    this.#held?.owner.release()
+    this.#owner?.release()
   }
 
-  #hold(owner: Owner): Held {
-    const lostSync = new SharedLostSync(this.#folder) // only now: a predecessor may have noted it until its end
-    this.#held = { owner, maintenance: new Maintenance(this.#options.file, lostSync), lostSync }
-    return this.#held
+  #open(): Opened {
+    const lostSync = new SharedLostSync(this.#folder)
+    return { maintenance: new Maintenance(this.#options.file, lostSync), lostSync }
   }
 
   get #maintenance(): Maintenance {
-    if (this.#held === undefined) throw new ErrnoError('EIO', 'volume: is not open')
-    return this.#held.maintenance
+    if (this.#opened === undefined) throw new ErrnoError('EIO', 'volume: is not open')
+    return this.#opened.maintenance
   }
 
-  #parts({ maintenance, lostSync }: Held): ServerParts {
-    return { options: this.#options, generation: this.#generation, shared: this.#shared, lostSync, maintenance, logger: this.#logger }
+  #parts({ maintenance, lostSync }: Opened, isStandingBy: boolean): ServerParts {
+    const [options, generation, shared, logger] = [this.#options, this.#generation, this.#shared, this.#logger]
+    return { options, generation, isStandingBy, shared, lostSync, maintenance, logger }
   }
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
@@ -220,9 +235,9 @@ export class Serving {
     await this.finish(() => false).catch(() => undefined)
   }
 
-  async #mount(held: Held): Promise<Handover> {
+  async #mount(opened: Opened): Promise<Handover> {
     const { mounts, mountpoint } = this.#options
-    await this.#server.open(this.#parts(held))
+    await this.#server.open(this.#parts(opened, false))
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
     this.#knowMount({ major, minor })
