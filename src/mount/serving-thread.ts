@@ -9,10 +9,11 @@ import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError }
 import { Volume } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
+import { LostRequests } from './lost-requests.ts'
 import { SharedLostSync } from './lost-sync.ts'
 import type { SharedFiles } from './open-files.ts'
 import { PoisonGuard } from './poison.ts'
-import { RequestCopy, keepSeek, readRequestCopy, readSeeks } from './request-copy.ts'
+import { RequestCopy, keepSeek, readRequestCopy, readSeeks, type LeftCopy } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 
@@ -61,7 +62,9 @@ class Service {
   readonly #guard: PoisonGuard
   readonly #copy: RequestCopy | undefined
   /** What a predecessor had in hand when it died. */
-  readonly #left: Buffer | undefined
+  readonly #left: LeftCopy | undefined
+  /** Until something was read. */
+  #lost: LostRequests | undefined
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
@@ -88,8 +91,12 @@ class Service {
       },
     })
     this.#guard = new PoisonGuard(folder.suspect)
-    this.#left = isSuccessor && !useResend ? readRequestCopy(folder.request) : undefined
-    this.#copy = useResend ? undefined : new RequestCopy(folder.request)
+    if (useResend) return
+    const left = readRequestCopy(folder.request)
+    this.#copy = new RequestCopy(folder.request, left.marks)
+    if (!isSuccessor) return
+    this.#left = left
+    this.#lost = new LostRequests(options.deviceFd, left.marks, this.#logger)
   }
 
   get root(): number {
@@ -98,7 +105,6 @@ class Service {
 
   serve(): void {
     const { deviceFd, generation, useResend, runFolder } = this.#options
-    const isSuccessor = generation > 1
     const observer = this.#observer()
     const session = new FuseSession(deviceFd, this.#filesystem, {
       logger: this.#logger,
@@ -112,9 +118,12 @@ class Service {
         report({ type: 'late-seek', seek })
       },
     })
-    if (isSuccessor && useResend) requestResend(deviceFd)
-    if (isSuccessor && !useResend) for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
-    if (this.#left !== undefined) session.serveCopy(this.#left)
+    if (generation > 1 && useResend) requestResend(deviceFd)
+    if (this.#left !== undefined) {
+      this.#lost?.refuseAhead()
+      for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
+      if (this.#left.request !== undefined) session.serveCopy(this.#left.request)
+    }
     session.serve()
     report({ type: 'ended' })
   }
@@ -131,13 +140,22 @@ class Service {
     const [copy, failpoint] = [this.#copy, this.#failpoint]
     if (copy === undefined && failpoint === undefined) return undefined
     return {
-      read(request, length, isCopy) {
-        if (!isCopy) copy?.keep(request, length)
+      read: (request, length, isCopy) => {
         failpoint?.begin(request.readUInt32LE(4))
+        if (!isCopy) this.#keep(request, length)
+        failpoint?.reach('received')
       },
       served: () => failpoint?.reach('committed'),
-      answered: () => failpoint?.reach('answered'),
+      answered: () => {
+        failpoint?.reach('answered')
+        copy?.drop()
+      },
     }
+  }
+
+  #keep(request: Buffer, length: number): void {
+    if (this.#lost?.refuseBelow(request) === true) this.#lost = undefined
+    this.#copy?.keep(request, length)
   }
 }
 
