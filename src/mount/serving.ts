@@ -94,8 +94,8 @@ export class Serving {
     }
   }
 
-  /** Goes on with the connection of a predecessor that is dead. */
-  async takeOver(onWalPressure: (walBytes: number) => void): Promise<Handover> {
+  /** Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. */
+  async takeOver(restarts: number, onWalPressure: (walBytes: number) => void): Promise<Handover> {
     this.#setTitle('serving')
     const before = this.#folder.readHandover()
     const { file } = this.#options
@@ -104,7 +104,7 @@ export class Serving {
     this.#server.takeOver()
     this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
     this.#startCheckpointing(onWalPressure)
-    const handover = { ...before, restarts: before.restarts + 1 }
+    const handover = { ...before, restarts: Number.isNaN(restarts) ? before.restarts + 1 : restarts } // an older keeper says `go`
     this.#folder.writeHandover(handover)
     return handover
   }
