@@ -16,6 +16,7 @@ export type {
 export { FALLOC, opcodes } from './constants.ts'
 export { answerLateSeek } from './late-seek.ts'
 export type { LateSeek } from './late-seek.ts'
+export { refuseRequests, requestStep } from './lost-requests.ts'
 export { requestResend } from './notify.ts'
 export { FuseSession } from './session.ts'
 export type { RequestObserver, SessionOptions } from './dispatcher.ts'

@@ -1,8 +1,9 @@
 #!/bin/sh
 # keeper.sh MODE FOLDER FILE NODE PROGRAM OPTIONS: keeps one mount served. It holds what must outlive a FUSE process, the
 # descriptors of /dev/fuse and of the volume's lock, and replaces a process that dies by one that inherits them.
-# Keeps: a successor begins only when its predecessor is gone (wait), and is told by a byte in a pipe that this shell holds open;
-#   when this shell dies, that pipe ends, and a process that stands by gives up. FOLDER is gone when this shell ends.
+# Keeps: a successor begins only when its predecessor is gone (wait), and is told by a line in a pipe that this shell holds open: how
+#   many processes were replaced so far, also those that died before they served. When this shell dies, that pipe ends, and a
+#   process that stands by gives up. FOLDER is gone when this shell ends.
 # Leaves: serving to PROGRAM, which gets OPTIONS and the number of its generation, and answering a supervisor as well.
 #
 # MODE: `standby` has a loaded successor wait; `cold` starts one when it is needed; `once` replaces nobody.
@@ -26,6 +27,7 @@ server=''    # the process that serves
 standby=''   # the one that stands by
 is_ready=''  # the server has served
 is_loaded='' # the standby has loaded everything
+restarts=0   # processes that were replaced
 is_busy=''   # a successor is being appointed
 is_ending='' # the mount is to end
 early=0      # deaths in a row of processes that never got to serve
@@ -38,7 +40,7 @@ start() {
   started=$!
 }
 
-# Starts a process that waits for a byte from descriptor 6 and, when that ends, goes.
+# Starts a process that waits for a line from descriptor 6 and, when that ends, goes.
 stand_by() {
   mkfifo -m 600 "$folder/wake" || return
   exec 6<>"$folder/wake" 7<"$folder/wake"
@@ -68,7 +70,8 @@ succeed() {
   server=$standby
   standby=''
   is_ready=''
-  echo go >&6
+  restarts=$((restarts + 1))
+  echo "$restarts" >&6
   is_busy=''
   [ -z "$is_ending" ] || kill -TERM "$server"
 }

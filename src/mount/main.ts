@@ -2,7 +2,7 @@
  * A FUSE process: serves one volume file at one mountpoint, or stands by to go on when the process that does dies. Started by
  * keeper.sh with StartOptions and the number of its generation.
  * Keeps: it ends with 0 when its mount is gone, which it sees to itself when SIGTERM or SIGINT comes or its leash ends (by force),
- *   with 2 when that is so but the volume could not be made one file, and with 1 when it cannot serve. The first generation mounts; each later one waits for a byte on standard input.
+ *   with 2 when that is so but the volume could not be made one file, and with 1 when it cannot serve. The first generation mounts; each later one waits for a line on standard input.
  * Leaves: the mount to serving.ts, the socket to control-socket.ts, replacing it to the keeper.
  */
 import { writeSync } from 'node:fs'
@@ -127,16 +127,17 @@ function stopWhenAsked(): (serving: Serving) => void {
   }
 }
 
-/** Waits until the predecessor is dead; ends this process when the keeper is. */
-async function waitForTurn(): Promise<void> {
+/** Waits until the predecessor is dead; returns how many were replaced. Ends this process when the keeper is gone. */
+async function waitForTurn(): Promise<number> {
   process.title = `litevol: standing by for ${options.file}`
-  const { promise, resolve } = Promise.withResolvers<undefined>()
-  process.stdin.once('data', () => {
-    resolve(undefined)
+  const { promise, resolve } = Promise.withResolvers<number>()
+  process.stdin.once('data', (line: Buffer) => {
+    resolve(Number(line.toString()))
   })
   process.stdin.once('end', () => process.exit(0))
-  await promise
+  const restarts = await promise
   process.stdin.pause()
+  return restarts
 }
 
 /** A signal to the keeper: it may be gone. */
@@ -163,8 +164,7 @@ async function begin(serving: Serving, onWalPressure: (walBytes: number) => void
   await serving.loaded
   await serving.standBy()
   tellKeeper('SIGUSR2')
-  await waitForTurn()
-  return serving.takeOver(onWalPressure)
+  return serving.takeOver(await waitForTurn(), onWalPressure)
 }
 
 /** Snapshots are still read: closing the volume, as `abandon` would, changes their bytes; the end of this process does not. */

@@ -9,10 +9,11 @@ import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError }
 import { Volume } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
+import { LostRequests } from './lost-requests.ts'
 import { SharedLostSync } from './lost-sync.ts'
 import type { SharedFiles } from './open-files.ts'
 import { PoisonGuard } from './poison.ts'
-import { RequestCopy, keepSeek, readRequestCopy, readSeeks } from './request-copy.ts'
+import { RequestCopy, keepSeek, readRequestCopy, readSeeks, type LeftCopy } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 
@@ -61,7 +62,7 @@ interface Parts {
   readonly guard: PoisonGuard
   readonly copy: RequestCopy | undefined
   /** What a predecessor had in hand when it died. */
-  readonly left: Buffer | undefined
+  readonly left: LeftCopy | undefined
 }
 
 /** The open volume, and what serves it. */
@@ -70,6 +71,8 @@ class Service {
   readonly #volume: Volume
   readonly #folder: RunFolder
   #parts: Parts | undefined
+  /** Until something was read. */
+  #lost: LostRequests | undefined
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
@@ -113,8 +116,11 @@ class Service {
       },
     })
     if (isSuccessor && useResend) requestResend(deviceFd)
-    if (isSuccessor && !useResend) for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
-    if (left !== undefined) session.serveCopy(left)
+    if (left !== undefined) {
+      this.#lost?.refuseAhead()
+      for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
+      if (left.request !== undefined) session.serveCopy(left.request)
+    }
     session.serve()
     report({ type: 'ended' })
   }
@@ -129,7 +135,7 @@ class Service {
 
   /** When it is our turn: what predecessors left is complete only then. */
   #prepare(): Parts {
-    const { generation, shared, useResend } = this.#options
+    const { deviceFd, generation, shared, useResend } = this.#options
     const isSuccessor = generation > 1
     const { handles, recalls, suspect, request } = this.#folder
     const filesystem = new VolumeFilesystem(this.#volume, {
@@ -141,21 +147,35 @@ class Service {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
       },
     })
-    const left = isSuccessor && !useResend ? readRequestCopy(request) : undefined
-    return { filesystem, guard: new PoisonGuard(suspect), copy: useResend ? undefined : new RequestCopy(request), left }
+    const guard = new PoisonGuard(suspect)
+    if (useResend) return { filesystem, guard, copy: undefined, left: undefined }
+    const left = readRequestCopy(request)
+    const copy = new RequestCopy(request, left.marks)
+    if (!isSuccessor) return { filesystem, guard, copy, left: undefined }
+    this.#lost = new LostRequests(deviceFd, left.marks, this.#logger)
+    return { filesystem, guard, copy, left }
   }
 
   #observer(copy: RequestCopy | undefined): RequestObserver | undefined {
     const failpoint = this.#failpoint
     if (copy === undefined && failpoint === undefined) return undefined
     return {
-      read(request, length, isCopy) {
-        if (!isCopy) copy?.keep(request, length)
+      read: (request, length, isCopy) => {
         failpoint?.begin(request.readUInt32LE(4))
+        if (!isCopy) this.#keep(request, length, copy)
+        failpoint?.reach('received')
       },
       served: () => failpoint?.reach('committed'),
-      answered: () => failpoint?.reach('answered'),
+      answered: () => {
+        failpoint?.reach('answered')
+        copy?.drop()
+      },
     }
+  }
+
+  #keep(request: Buffer, length: number, copy: RequestCopy | undefined): void {
+    if (this.#lost?.refuseBelow(request) === true) this.#lost = undefined
+    copy?.keep(request, length)
   }
 }
 

@@ -105,8 +105,8 @@ export class Serving {
     this.#opened = opened
   }
 
-  /** Goes on with the connection of a predecessor that is dead. */
-  async takeOver(onWalPressure: (walBytes: number) => void): Promise<Handover> {
+  /** Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. */
+  async takeOver(restarts: number, onWalPressure: (walBytes: number) => void): Promise<Handover> {
     const { file } = this.#options
     this.#owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
     if (this.#opened === undefined) {
@@ -119,7 +119,7 @@ export class Serving {
     const before = this.#folder.readHandover()
     this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
     this.#startCheckpointing(onWalPressure)
-    const handover = { ...before, restarts: before.restarts + 1 }
+    const handover = { ...before, restarts: Number.isNaN(restarts) ? before.restarts + 1 : restarts } // an older keeper says `go`
     this.#folder.writeHandover(handover)
     return handover
   }
