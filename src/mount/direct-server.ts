@@ -4,8 +4,8 @@
  */
 import { release } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { ErrnoError, fromPlainError, type Ino } from '../base/index.ts'
-import { answerLateSeek, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
+import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index.ts'
+import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
 import { dropSeek } from './request-copy.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
@@ -36,6 +36,8 @@ export class DirectServer implements VolumeServer {
   #parts: ServerParts | undefined
   #deviceFd = -1
   #root: Ino | undefined
+  /** Inodes that the kernel may have forgotten. */
+  #doubtful: readonly number[] = []
   #isMounted = false
 
   /** Starts the serving thread, which loads everything and waits. */
@@ -94,6 +96,7 @@ export class DirectServer implements VolumeServer {
   takeOver(): void {
     this.#isMounted = true
     this.#order({ order: 'serve' })
+    if (this.#doubtful.length > 0) void this.#askAfter(this.#doubtful)
   }
 
   /** A request is committed before it is answered. */
@@ -118,7 +121,8 @@ export class DirectServer implements VolumeServer {
       loaded: () => {
         this.#loaded.resolve(undefined)
       },
-      opened: ({ root }) => {
+      opened: ({ root, doubtful }) => {
+        this.#doubtful = doubtful
         this.#opened.resolve(root as Ino)
       },
       negotiated: ({ negotiated }) => {
@@ -148,6 +152,10 @@ export class DirectServer implements VolumeServer {
     this.#thread.once('exit', () => {
       this.#fail(new ErrnoError('EIO', 'the serving thread ended'))
     })
+  }
+
+  async #askAfter(doubtful: readonly number[]): Promise<void> {
+    this.#order({ order: 'forgotten', inos: await findForgotten(this.#deviceFd, doubtful as readonly Nodeid[]) })
   }
 
   /** Answers for the serving thread, which serves the pages that the answer needs. */

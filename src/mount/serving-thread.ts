@@ -4,8 +4,8 @@
  *   predecessor left unanswered.
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
-import { parentPort } from 'node:worker_threads'
-import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
+import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
@@ -35,12 +35,22 @@ export interface ThreadOptions {
 }
 
 /** Control thread → this one. */
-export type ThreadOrder = { readonly order: 'open'; readonly options: ThreadOptions } | { readonly order: 'serve' | 'close' }
+export type ThreadOrder =
+  | { readonly order: 'open'; readonly options: ThreadOptions }
+  | { readonly order: 'serve' | 'close' }
+  /** While it serves, it looks for this one by itself: those of the doubtful that the kernel does not know. Once. */
+  | ForgottenOrder
+
+interface ForgottenOrder {
+  readonly order: 'forgotten'
+  readonly inos: readonly number[]
+}
 
 /** This one → control thread. */
 export type ThreadReport =
   | { readonly type: 'loaded' }
-  | { readonly type: 'opened'; readonly root: number }
+  /** `doubtful`: inodes without a name that the kernel may have forgotten. */
+  | { readonly type: 'opened'; readonly root: number; readonly doubtful: readonly number[] }
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   /** The mount is gone. */
   | { readonly type: 'ended' }
@@ -65,6 +75,10 @@ class Service {
   readonly #left: LeftCopy | undefined
   /** Until something was read. */
   #lost: LostRequests | undefined
+  /** As `opened` reports it. */
+  readonly doubtful: readonly number[]
+  /** The order `forgotten` is still to come. */
+  #isAsking: boolean
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
@@ -86,10 +100,13 @@ class Service {
       handlesFile: folder.handles,
       recallsFile: folder.recalls,
       isSuccessor,
+      takeForgotten: () => this.#takeForgotten(),
       onFault: (err, ino) => {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
       },
     })
+    this.doubtful = this.#filesystem.doubtful()
+    this.#isAsking = this.doubtful.length > 0
     this.#guard = new PoisonGuard(folder.suspect)
     if (useResend) return
     const left = readRequestCopy(folder.request)
@@ -153,6 +170,14 @@ class Service {
     }
   }
 
+  #takeForgotten(): readonly Ino[] {
+    if (!this.#isAsking || port === null) return []
+    const received = receiveMessageOnPort(port) as { readonly message: ForgottenOrder } | undefined
+    if (received === undefined) return []
+    this.#isAsking = false
+    return received.message.inos as readonly Ino[]
+  }
+
   #keep(request: Buffer, length: number): void {
     if (this.#lost?.refuseBelow(request) === true) this.#lost = undefined
     this.#copy?.keep(request, length)
@@ -165,7 +190,7 @@ function obey(message: ThreadOrder): void {
   switch (message.order) {
     case 'open':
       service = new Service(message.options)
-      report({ type: 'opened', root: service.root })
+      report({ type: 'opened', root: service.root, doubtful: service.doubtful })
       return
     case 'serve':
       service?.serve()
@@ -174,6 +199,8 @@ function obey(message: ThreadOrder): void {
       service?.close()
       port?.close()
       return
+    case 'forgotten':
+      return // the mount is gone: closing the volume removes them
     default:
       message satisfies never
   }

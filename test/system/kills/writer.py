@@ -75,7 +75,7 @@ def append(name):
 
 
 def overwrite(name):
-    save(name, 0, some_bytes(), chance.randrange(len(contents[name])))
+    save(name, 0, some_bytes(), chance.randrange(len(contents[name]) + 1))
 
 
 def rename(name, new):
