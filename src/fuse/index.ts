@@ -14,6 +14,7 @@ export type {
   XattrOptions,
 } from './filesystem.ts'
 export { FALLOC, opcodes } from './constants.ts'
+export { findForgotten } from './forgotten.ts'
 export { answerLateSeek } from './late-seek.ts'
 export type { LateSeek } from './late-seek.ts'
 export { refuseRequests, requestStep } from './lost-requests.ts'

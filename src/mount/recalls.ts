@@ -35,4 +35,9 @@ export class Recalls {
   find(request: number): number | undefined {
     return this.#inos.get(request)
   }
+
+  /** Whether an answer that may still have to be given names the inode. */
+  names(ino: number): boolean {
+    return [...this.#inos.values()].includes(ino)
+  }
 }

@@ -4,8 +4,8 @@
  *   predecessor left unanswered.
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
-import { parentPort } from 'node:worker_threads'
-import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
+import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
@@ -37,12 +37,23 @@ export interface ThreadOptions {
 }
 
 /** Control thread → this one. */
-export type ThreadOrder = { readonly order: 'open'; readonly options: ThreadOptions } | { readonly order: 'serve' | 'close' }
+export type ThreadOrder =
+  | { readonly order: 'open'; readonly options: ThreadOptions }
+  | { readonly order: 'serve' | 'close' }
+  /** While it serves, it looks for this one by itself: those of the doubtful that the kernel does not know. Once. */
+  | ForgottenOrder
+
+interface ForgottenOrder {
+  readonly order: 'forgotten'
+  readonly inos: readonly number[]
+}
 
 /** This one → control thread. */
 export type ThreadReport =
   | { readonly type: 'loaded' }
   | { readonly type: 'opened'; readonly root: number }
+  /** Inodes without a name that the kernel may have forgotten; answered by the order `forgotten`. */
+  | { readonly type: 'doubtful'; readonly inos: readonly number[] }
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   /** The mount is gone. */
   | { readonly type: 'ended' }
@@ -73,6 +84,8 @@ class Service {
   #parts: Parts | undefined
   /** Until something was read. */
   #lost: LostRequests | undefined
+  /** The order `forgotten` is still to come. */
+  #isAsking = false
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
@@ -115,6 +128,7 @@ class Service {
         report({ type: 'late-seek', seek })
       },
     })
+    this.#reportDoubtful(filesystem.doubtful())
     if (isSuccessor && useResend) requestResend(deviceFd)
     if (left !== undefined) {
       this.#lost?.refuseAhead()
@@ -143,6 +157,7 @@ class Service {
       handlesFile: handles,
       recallsFile: recalls,
       isSuccessor,
+      takeForgotten: () => this.#takeForgotten(),
       onFault: (err, ino) => {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
       },
@@ -173,6 +188,19 @@ class Service {
     }
   }
 
+  #reportDoubtful(inos: readonly number[]): void {
+    this.#isAsking = inos.length > 0
+    if (this.#isAsking) report({ type: 'doubtful', inos })
+  }
+
+  #takeForgotten(): readonly Ino[] {
+    if (!this.#isAsking || port === null) return []
+    const received = receiveMessageOnPort(port) as { readonly message: ForgottenOrder } | undefined
+    if (received === undefined) return []
+    this.#isAsking = false
+    return received.message.inos as readonly Ino[]
+  }
+
   #keep(request: Buffer, length: number, copy: RequestCopy | undefined): void {
     if (this.#lost?.refuseBelow(request) === true) this.#lost = undefined
     copy?.keep(request, length)
@@ -194,6 +222,8 @@ function obey(message: ThreadOrder): void {
       service?.close()
       port?.close()
       return
+    case 'forgotten':
+      return // the mount is gone: closing the volume removes them
     default:
       message satisfies never
   }

@@ -143,6 +143,40 @@ test('what a predecessor has not told the kernel of is removed with its last nam
   }),
 )
 
+test('a removed file whose FORGET died with a process goes, and one that is referred to stays', limit, () =>
+  withFailpoints(['FORGET:received:1'], async (mount, p) => {
+    const other = startProcess(mount.mountpoint, root)
+    const database = new Database(mount.file, { readonly: true })
+    const orphans = (): unknown => database.prepare('SELECT count(*) FROM orphans').pluck().get()
+    /** Each turn lets the kernel forget a file. */
+    const untilOrphans = async (count: number): Promise<void> => {
+      const deadline = Date.now() + 30_000
+      while (orphans() !== count) {
+        assert.ok(Date.now() < deadline, `${String(orphans())} orphans instead of ${String(count)}`)
+        await p.put('passing', '')
+        await p.unlink('passing')
+      }
+    }
+    try {
+      await p.put('lost', 'x'.repeat(10_000))
+      await p.put('kept', 'y'.repeat(10_000))
+      const [lost, kept] = [await p.open('lost', O_PATH), await other.open('kept', O_PATH)]
+      await p.unlink('lost')
+      await p.unlink('kept')
+      await p.close(lost)
+      await restarted(mount, 1)
+      assert.equal(orphans(), 2)
+      await untilOrphans(1)
+      assert.equal((await other.stat(`/proc/self/fd/${String(kept)}`)).size, 10_000)
+      await other.close(kept)
+      await untilOrphans(0)
+    } finally {
+      database.close()
+      await other.stop()
+    }
+  }),
+)
+
 test('open, locked, mapped and removed files stay so over a restart', limit, () =>
   withFailpoints([], async (mount, p) => {
     const other = startProcess(mount.mountpoint, root)

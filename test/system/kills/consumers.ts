@@ -38,9 +38,10 @@ export class Consumer {
   readonly #complaints: Promise<string>
   readonly #end: Promise<unknown[]>
 
-  constructor(name: string, program: string, args: readonly string[]) {
-    this.name = name
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+  /** It works in `folder`, which goes on being what it was when something else is there by its name. */
+  constructor(name: string, folder: string, program: string, args: readonly string[]) {
+    this.name = `${name} in ${folder}`
+    const child = spawn(program, args, { cwd: folder, stdio: ['pipe', 'pipe', 'pipe'] })
     this.#child = child
     this.#output = text(child.stdout)
     this.#complaints = text(child.stderr)
@@ -79,7 +80,7 @@ export class Writer extends Consumer {
   readonly #manifest: string
 
   constructor(folder: string, manifest: string, seed: number, tolerance: Tolerance) {
-    super(`writer in ${folder}`, 'python3', [here('writer.py'), folder, manifest, String(seed), tolerance])
+    super('writer', folder, 'python3', [here('writer.py'), manifest, String(seed), tolerance])
     this.#folder = folder
     this.#manifest = manifest
   }
@@ -131,13 +132,13 @@ function hashOf(content: Buffer): string {
   return createHash('sha256').update(content).digest('hex')
 }
 
-/** A SQLite (inserter.py), which compares by itself. */
-export function startInserter(database: string, log: string, tolerance: 'strict' | 'torn'): Consumer {
-  return new Consumer(`SQLite in ${database}`, 'python3', [here('inserter.py'), database, log, tolerance])
+/** A SQLite (inserter.py) with a database in that folder, which compares by itself. */
+export function startInserter(folder: string, log: string, tolerance: 'strict' | 'torn'): Consumer {
+  return new Consumer('SQLite', folder, 'python3', [here('inserter.py'), log, tolerance])
 }
 
 /** Commits in a repository, until its standard input ends; then the repository must be whole. */
-const gitScript = `cd "$1" && git init -q . && git config user.email a@example && git config user.name a && n=0
+const gitScript = `git init -q . && git config user.email a@example && git config user.name a && n=0
 while read -t 0.01 -r; [ $? -gt 128 ]; do
   n=$((n + 1)); echo "line $n" >> "file-$((n % 7))"; git add -A && git -c gc.auto=0 commit -qm "commit $n" || exit 1
 done
@@ -147,7 +148,7 @@ git fsck --full --strict >/dev/null 2>&1 || exit 2
 echo '{"operations": '$n', "errors": 0, "end": null}'`
 
 export function startGit(folder: string): Consumer {
-  return new Consumer(`git in ${folder}`, 'bash', ['-c', gitScript, 'bash', folder])
+  return new Consumer('git', folder, 'bash', ['-c', gitScript])
 }
 
 /** Adds up what they say at their end. */

@@ -152,7 +152,7 @@ class ManagerRun {
     const folder = join(place.mountpoint, 'written')
     mkdirSync(folder, { recursive: true })
     place.writer = new Writer(folder, join(this.#folder, `${place.id}.manifest`), this.#seed++, 'torn')
-    const inserter = startInserter(join(place.mountpoint, 'rows.sqlite'), join(this.#folder, `${place.id}.log`), 'torn')
+    const inserter = startInserter(place.mountpoint, join(this.#folder, `${place.id}.log`), 'torn')
     place.consumers = [place.writer, inserter]
     place.isMounted = true
     place.restarts = 0

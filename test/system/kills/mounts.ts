@@ -66,7 +66,7 @@ async function work(mount: TestMount, { folder, seed, ms, isLast }: Round): Prom
     Writer.assertAsAcknowledged(place, manifest)
     return new Writer(place, manifest, seed + at, 'torn')
   })
-  const consumers: Consumer[] = [...writers, startInserter(join(mountpoint, 'rows.sqlite'), join(folder, 'rows.log'), 'torn')]
+  const consumers: Consumer[] = [...writers, startInserter(mountpoint, join(folder, 'rows.log'), 'torn')]
   try {
     await sleep(ms)
     if (isLast) return await Promise.all(consumers.map((consumer) => consumer.stop()))

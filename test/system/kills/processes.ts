@@ -61,7 +61,7 @@ async function killUnderConsumers(mount: TestMount, folder: string, { kills, see
   if (!isLossy) {
     mkdirSync(join(mount.mountpoint, 'git'))
     consumers.push(startGit(join(mount.mountpoint, 'git')))
-    consumers.push(startInserter(join(mount.mountpoint, 'rows.sqlite'), join(folder, 'rows.log'), 'strict'))
+    consumers.push(startInserter(mount.mountpoint, join(folder, 'rows.log'), 'strict'))
   }
   try {
     const { busyKills, pauses } = await killAtRandom(mount, { kills, seed, mode }, consumers)

@@ -1,10 +1,10 @@
 """
-A writer of the kill test: creates, appends, renames, links, deletes and fsyncs in FOLDER until its standard input ends.
+A writer of the kill test: creates, appends, renames, links, deletes and fsyncs in its working directory until its standard input ends.
 Keeps: its manifest has a line before each operation, of what it may leave, and one after it, of what is acknowledged.
-Arguments: FOLDER (on the mount) MANIFEST (outside) SEED MODE, which says what an error is:
+Arguments: MANIFEST (outside the mount) SEED MODE, which says what an error is:
   strict: the end, with a traceback.   lossy: EIO may be: the names of the operation are removed, and the writer goes on.
   torn: ENOTCONN and its like may be: the mount is gone, the writer ends in order.
-It prints {"operations", "errors", "end"}. What it finds in FOLDER at the start, it takes for its own.
+It prints {"operations", "errors", "end"}. What it finds there at the start, it takes for its own.
 
 A line of the manifest is {"intend": {NAME: STATE, ...}} or {"done": {NAME: STATE, ...}}. A STATE is null (no such name), [size,
 sha256], or while data is written {"outside": [from, to, sha256]}: what the file has before `from` and after `to`; null: no end.
@@ -17,16 +17,12 @@ import random
 import select
 import sys
 
-folder, manifest_path, seed, mode = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+manifest_path, seed, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 chance = random.Random(seed)
 contents = {}
 
 LOST = {"strict": [], "lossy": [errno.EIO], "torn": []}[mode]
 GONE = [errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV] if mode == "torn" else []
-
-
-def path(name):
-    return os.path.join(folder, name)
 
 
 def hashed(*parts):
@@ -54,7 +50,7 @@ def save(name, flags, data, offset):
     old = contents.get(name, b"")
     end = None if offset == len(old) else offset + len(data)
     log("intend", {name: {"outside": [offset, end, hashed(old[:offset], b"" if end is None else old[end:])]}})
-    fd = os.open(path(name), os.O_WRONLY | flags, 0o644)
+    fd = os.open(name, os.O_WRONLY | flags, 0o644)
     try:
         at = 0
         while at < len(data):
@@ -75,36 +71,35 @@ def append(name):
 
 
 def overwrite(name):
-    save(name, 0, some_bytes(), chance.randrange(len(contents[name])))
+    save(name, 0, some_bytes(), chance.randrange(len(contents[name]) + 1))
 
 
 def rename(name, new):
     """To a new name, or over another file."""
     log("intend", {name: None, new: state(name)})
-    os.rename(path(name), path(new))
+    os.rename(name, new)
     contents[new] = contents.pop(name)
     done(name, new)
 
 
 def remove(name):
     log("intend", {name: None})
-    os.unlink(path(name))
+    os.unlink(name)
     del contents[name]
     done(name)
 
 
 def directory(name):
-    at = path(name)
-    os.mkdir(at)
-    os.symlink("target", os.path.join(at, "link"))
-    os.setxattr(at, "user.number", b"1", os.XATTR_CREATE)
-    os.unlink(os.path.join(at, "link"))
-    os.removexattr(at, "user.number")
-    os.rmdir(at)
+    os.mkdir(name)
+    os.symlink("target", os.path.join(name, "link"))
+    os.setxattr(name, "user.number", b"1", os.XATTR_CREATE)
+    os.unlink(os.path.join(name, "link"))
+    os.removexattr(name, "user.number")
+    os.rmdir(name)
 
 
 def verify(name):
-    with open(path(name), "rb") as file:
+    with open(name, "rb") as file:
         if file.read() != contents[name]:
             raise AssertionError(f"{name}: another content than was written")
 
@@ -149,10 +144,10 @@ def discard(names):
     """After an error: nobody knows what these names hold."""
     for name in names:
         if name.startswith("directory-"):
-            until_known(os.unlink, os.path.join(path(name), "link"))
-            until_known(os.rmdir, path(name))
+            until_known(os.unlink, os.path.join(name, "link"))
+            until_known(os.rmdir, name)
         else:
-            until_known(os.unlink, path(name))
+            until_known(os.unlink, name)
             contents.pop(name, None)
     done(*(name for name in names if not name.startswith("directory-")))
 
@@ -176,7 +171,7 @@ def work_on():
 
 
 try:
-    for entry in os.scandir(folder):
+    for entry in os.scandir():
         if entry.is_file():
             with open(entry.path, "rb") as file:
                 contents[entry.name] = file.read()
