@@ -15,7 +15,7 @@ for (const mode of ['standby', 'cold'] as const)
     `consumers see no error and lose nothing while their FUSE process is killed at random (${mode}, LITEVOL_TEST_SEED=${seed})`,
     limit,
     async (t) => {
-      const report = await killProcesses(12, seed, mode)
+      const report = await killProcesses(10, seed, mode)
       t.diagnostic(describe(report))
       assert.ok(report.busyKills > 0, 'no kill hit a busy process')
       assert.equal(report.errors, 0)
@@ -26,7 +26,7 @@ test(
   `nobody hangs where the kernel cannot send requests again, and a kill costs one request at most (LITEVOL_TEST_SEED=${seed})`,
   limit,
   async (t) => {
-    const report = await killProcesses(12, seed, 'no-resend')
+    const report = await killProcesses(10, seed, 'no-resend')
     t.diagnostic(describe(report))
     assert.ok(report.busyKills > 0, 'no kill hit a busy process')
   },

@@ -1,13 +1,14 @@
 /**
- * Promise 2: the FUSE process of a mount is killed at random moments, and is replaced.
+ * Promise 2: the FUSE process of a mount is killed at random moments, and is replaced; sometimes its successor is killed as well.
  * Keeps: no consumer sees an error, but where the kernel cannot send requests again: there each kill may cost one request, with EIO.
  */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { identifyProcess } from '../../../src/manager/process-identity.ts'
 import { withMount, type TestMount } from '../../mount/support.ts'
 import { seededNumbers } from '../../support.ts'
 import { Writer, startGit, startInserter, sum, type Consumer } from './consumers.ts'
@@ -15,6 +16,12 @@ import { describeTimes, type KillReport } from './report.ts'
 
 /** The longest pause between two kills, in ms: short ones hit a successor while it takes over. */
 const longestPauseMs = 700
+
+/** How long after a kill its successor may be killed as well, in ms. */
+const longestTakeoverMs = 400
+
+/** How long a process may take to say how it does, in ms. */
+const callLimitMs = 2000
 
 /** How long the successor of a killed process may take, in ms: the test fails by then instead of waiting for ever. */
 const successorLimitMs = 60_000
@@ -87,22 +94,39 @@ async function killAtRandom(mount: TestMount, { kills, seed, mode }: Run, consum
     if ((await requests(mount)) !== before) busyKills++
     const begin = performance.now()
     process.kill(pid, 'SIGKILL')
+    const isSingle = count + 1 === kills || next() % 4 > 0
+    if (!isSingle) {
+      await sleep(next() % longestTakeoverMs)
+      killChildren(mount.keeper.pid)
+      count++
+    }
     const answer = await askOutside(mount.mountpoint)
     assert.ok(answer === 0 || mode === 'no-resend', 'statfs failed')
-    pauses.push(performance.now() - begin)
-    await successorOf(mount, pid)
+    if (isSingle) pauses.push(performance.now() - begin)
+    await untilServed(mount, pid)
   }
   return { busyKills, pauses }
 }
 
-async function requests(mount: TestMount): Promise<number> {
-  return (await mount.call('status', {})).requests
+/** Kills the successor, wherever its takeover is, and one that stands by. */
+function killChildren(keeper: number): void {
+  spawnSync('pkill', ['-KILL', '-P', String(keeper)])
 }
 
-/** Waits until another process serves. */
-async function successorOf(mount: TestMount, pid: number): Promise<void> {
+/** Requests served so far; asked again when the process dies over it. */
+async function requests(mount: TestMount): Promise<number> {
   const deadline = Date.now() + successorLimitMs
-  while (mount.pid === pid) {
+  for (;;) {
+    const reply = await Promise.race([mount.call('status', {}), sleep(callLimitMs, undefined, { ref: false })])
+    if (reply !== undefined) return reply.requests
+    assert.ok(mount.isAlive && Date.now() < deadline, 'nobody serves')
+  }
+}
+
+/** Waits until another process than `pid` serves, and lives. */
+async function untilServed(mount: TestMount, pid: number): Promise<void> {
+  const deadline = Date.now() + successorLimitMs
+  while (mount.pid === pid || identifyProcess(mount.pid) === undefined) {
     assert.ok(mount.isAlive && Date.now() < deadline, `process ${String(pid)} has no successor`)
     await sleep(2)
   }
