@@ -10,6 +10,7 @@ import { Socket } from 'node:net'
 import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
 import { ControlSocket } from './control-socket.ts'
 import { leashFd } from './descriptors.ts'
+import { volunteer } from './oom-score.ts'
 import {
   protocol,
   type CallMessage,
@@ -123,12 +124,14 @@ function stopWhenAsked(): (serving: Serving) => void {
 /** Waits until the predecessor is dead; ends this process when the keeper is. */
 async function waitForTurn(): Promise<void> {
   process.title = `litevol: standing by for ${options.file}`
+  const beOneAmongOthers = volunteer()
   const { promise, resolve } = Promise.withResolvers<undefined>()
   process.stdin.once('data', () => {
     resolve(undefined)
   })
   process.stdin.once('end', () => process.exit(0))
   await promise
+  beOneAmongOthers()
   process.stdin.pause()
 }
 
