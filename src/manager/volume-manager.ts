@@ -223,8 +223,7 @@ export class VolumeManager {
   }
 
   #supervise(record: VolumeRecord): void {
-    const countMounts = (): number => [...this.#volumes.values()].filter(({ state }) => state === 'mounted' || state === 'mounting').length
-    this.#volumes.set(record.id, new Volume(record.id, this.#files.path(record.file), this.#options, this.#log, countMounts))
+    this.#volumes.set(record.id, new Volume(record.id, this.#files.path(record.file), this.#options, this.#log))
   }
 
   #record(id: string): VolumeRecord {

@@ -50,8 +50,17 @@ stand_by() {
   standby=$started
 }
 
+# Whether PID is a child of this shell: one that was killed, for want of memory say, may have left its number to somebody else.
+is_child() {
+  while read -r key value _; do
+    [ "$key" != PPid: ] || [ "$value" != $$ ] || return 0
+  done 2>/dev/null <"/proc/$1/status"
+  return 1
+}
+
 # Ends the process that stands by.
 dismiss() {
+  is_child "${standby:-none}" || standby=''
   [ -n "$standby" ] || return 0
   kill -KILL "$standby" 2>/dev/null
   wait "$standby" 2>/dev/null # its end is no news
@@ -66,6 +75,7 @@ succeed() {
     [ "$early" -lt "$giving_up" ] || return 1
     sleep "0.$early"
   fi
+  is_child "${standby:-none}" || standby=''
   [ -n "$standby" ] || stand_by || return 1
   server=$standby
   standby=''

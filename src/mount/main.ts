@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
 import { ControlSocket } from './control-socket.ts'
 import { leashFd } from './descriptors.ts'
+import { volunteer } from './oom-score.ts'
 import {
   protocol,
   type CallMessage,
@@ -130,12 +131,14 @@ function stopWhenAsked(): (serving: Serving) => void {
 /** Waits until the predecessor is dead; returns how many were replaced. Ends this process when the keeper is gone. */
 async function waitForTurn(): Promise<number> {
   process.title = `litevol: standing by for ${options.file}`
+  const beOneAmongOthers = volunteer()
   const { promise, resolve } = Promise.withResolvers<number>()
   process.stdin.once('data', (line: Buffer) => {
     resolve(Number(line.toString()))
   })
   process.stdin.once('end', () => process.exit(0))
   const restarts = await promise
+  beOneAmongOthers()
   process.stdin.pause()
   return restarts
 }

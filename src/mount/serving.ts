@@ -11,6 +11,7 @@ import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimi
 import { startCheckpointing } from './checkpointing.ts'
 import { lockFd } from './descriptors.ts'
 import { DirectServer } from './direct-server.ts'
+import { followMemory } from './dirty-pages.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
 import { SharedLostSync } from './lost-sync.ts'
@@ -35,6 +36,11 @@ const servers = { direct: DirectServer, 'fuse-native': NativeServer } as const
 /** Snapshots of one generation are numbered from a multiple of this, so that one of a dead process is never taken for another. */
 const snapshotsPerGeneration = 1_000_000
 
+interface DeviceNumber {
+  readonly major: number
+  readonly minor: number
+}
+
 /** The volume as this thread has it open. */
 interface Opened {
   readonly maintenance: Maintenance
@@ -54,10 +60,10 @@ export class Serving {
   #opened: Opened | undefined
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
-  #minor: number | undefined
-  /** The mount's device number as in mountinfo, once there is one. */
-  #device: string | undefined
-  #stopCheckpointing: (() => void) | undefined
+  /** The mount's device number, once there is one. */
+  #device: DeviceNumber | undefined
+  /** How to stop what goes on beside serving. */
+  #upkeep: readonly (() => void)[] = []
 
   /** Loads what it needs, so that `start` or `takeOver` has nothing to wait for but the file. */
   constructor(options: StartOptions, generation: number, logger: Logger) {
@@ -85,7 +91,7 @@ export class Serving {
       if (holdSnapshot) this.#snapshots.set(0, this.#maintenance.acquireSnapshot())
       const handover = await this.#mount(this.#opened)
       this.#folder.writeHandover(handover)
-      this.#startCheckpointing(onWalPressure)
+      this.#startUpkeep(onWalPressure)
       return handover
     } catch (error) {
       await this.abandon()
@@ -118,7 +124,7 @@ export class Serving {
     this.#setTitle('serving')
     const before = this.#folder.readHandover()
     this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
-    this.#startCheckpointing(onWalPressure)
+    this.#startUpkeep(onWalPressure)
     const handover = { ...before, restarts: Number.isNaN(restarts) ? before.restarts + 1 : restarts } // an older keeper says `go`
     this.#folder.writeHandover(handover)
     return handover
@@ -202,7 +208,7 @@ export class Serving {
    */
   async finish(isWatched: () => boolean): Promise<void> {
     this.#setTitle('closing')
-    this.#stopCheckpointing?.()
+    for (const stop of this.#upkeep) stop()
     const deadline = Date.now() + releaseTimeoutMs
     while (this.#snapshots.size > 0 && isWatched()) {
       if (Date.now() > deadline) throw new ErrnoError('EBUSY', 'snapshots are still held: the volume is left with its WAL')
@@ -236,31 +242,33 @@ export class Serving {
   }
 
   async #mount(opened: Opened): Promise<Handover> {
-    const { mounts, mountpoint } = this.#options
+    const { mountpoint } = this.#options
     await this.#server.open(this.#parts(opened, false))
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
     this.#knowMount({ major, minor })
-    return { restarts: 0, negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts, readAheadKb }) }
+    return { restarts: 0, negotiated, dirtyLimit: setDirtyLimit({ major, minor, readAheadKb }) }
   }
 
-  #knowMount(mount: { readonly major: number; readonly minor: number } | undefined): void {
+  #knowMount(mount: DeviceNumber | undefined): void {
     if (mount === undefined) return
-    this.#minor = mount.minor
-    this.#device = `${String(mount.major)}:${String(mount.minor)}`
+    this.#device = mount
     this.#setTitle('serving')
   }
 
   /** What ps(1) shows, and what whoever wants the file next goes by (engine/owner.ts). */
   #setTitle(state: 'serving' | 'closing'): void {
     const { file, mountpoint } = this.#options
-    const place = this.#device === undefined ? '' : ` ${this.#device} ${escapeMountinfo(mountpoint)}`
+    const device = this.#device
+    const place = device === undefined ? '' : ` ${String(device.major)}:${String(device.minor)} ${escapeMountinfo(mountpoint)}`
     process.title = state === 'serving' ? `${servingTitle}${place} ${file}` : `litevol: closing ${file}`
   }
 
-  #startCheckpointing(onPressure: (walBytes: number) => void): void {
+  #startUpkeep(onPressure: (walBytes: number) => void): void {
     const { snapshotWalLimit } = this.#options
-    this.#stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger: this.#logger, snapshotWalLimit, onPressure })
+    const [logger, device] = [this.#logger, this.#device]
+    const stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger, snapshotWalLimit, onPressure })
+    this.#upkeep = device === undefined ? [stopCheckpointing] : [stopCheckpointing, followMemory(device, logger)]
   }
 
   async #flush(): Promise<void> {
@@ -298,7 +306,7 @@ export class Serving {
       { mountpoint: this.#options.mountpoint },
       'unmounted, but a bind elsewhere goes on using the mount: its connection is ended',
     )
-    if (this.#minor !== undefined && abortConnection(this.#minor)) {
+    if (this.#device !== undefined && abortConnection(this.#device.minor)) {
       await this.ended
       return
     }

@@ -89,6 +89,11 @@ export class VolumeFilesystem implements Filesystem {
     return this.#recalls.find(request)
   }
 
+  catchUp(): void {
+    this.#recalls.clear()
+    this.#openFiles.compact()
+  }
+
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     const inode = this.#volume.lookup(this.#ino(parent), name)
     return inode === undefined ? undefined : this.#enter(inode)
