@@ -20,7 +20,7 @@ export class LostRequests {
   readonly #logger: Logger
   /** The first number that may be lost. */
   #first: number
-  /** Numbers below this one cannot be handed out any more. */
+  /** As in CopyMarks: a FORGET is numbered when it is read, so what is lost may be above it or below. */
   readonly #highest: number
 
   constructor(device: number, { lastRequest, highest }: CopyMarks, logger: Logger) {

@@ -37,7 +37,7 @@ const marksBytes = 16
 
 /** What is known of the requests copied so far, by number. */
 export interface CopyMarks {
-  /** The last one that is answered. */
+  /** The last one of those that are to be answered, which FORGETs are not. */
   readonly lastRequest: number
   /** The highest number of all, FORGETs included. */
   readonly highest: number
