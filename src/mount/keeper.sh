@@ -104,9 +104,10 @@ replace() {
       sleep 0.1
       tries=$((tries + 1))
     done
-    kill -KILL "$server"
+    kill -KILL "$server" # busy until its successor is appointed: another order must not end that one
+  else
+    is_busy=''
   fi
-  is_busy=''
 }
 
 trap '' PIPE # who reads our standard error may be gone
