@@ -6,7 +6,7 @@
  */
 import { ErrnoError, isRegular, now, type Ino } from '../base/index.ts'
 import type { Chunks } from './chunks.ts'
-import { blockEnd, blockStart, seekExtents, type Extent, type Extents, type SeekTarget } from './extents.ts'
+import { blockEnd, blockStart, seekExtents, stepSize, type Extent, type Extents, type SeekTarget } from './extents.ts'
 import type { Inode, InodePatch, Inodes } from './inodes.ts'
 import { blockSize } from './schema.ts'
 
@@ -134,13 +134,13 @@ export class Content {
     return last - first
   }
 
-  /** Frees up to 1024 extents of an inode that is going; returns false when none are left. Call inside a transaction. */
-  removeSome(ino: Ino): boolean {
-    const freed = this.#extents.removeSome(ino)
-    if (freed === undefined) return false
+  /** Frees up to `stepSize` extents of an inode that is going; returns how many: fewer are all there were. Call inside a transaction. */
+  removeSome(ino: Ino): number {
+    const { removed, freed } = this.#extents.removeSome(ino)
+    if (removed < stepSize) return removed // the row goes next
     const inode = this.#inodes.get(ino)
     this.#inodes.update(inode, { stored: inode.stored - freed })
-    return true
+    return removed
   }
 
   #written(inode: Inode, stored: number, size: number, { keepTimes, clearMode }: WriteOptions): InodePatch {

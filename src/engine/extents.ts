@@ -24,7 +24,7 @@ export type SeekTarget = 'data' | 'hole'
  * Rows read in one step, so that a statement never returns a whole huge file. It stands in the SQL: SQLite parses a statement anew
  * each time that its LIMIT is bound (sqlite3ExprIsInteger of expr.c).
  */
-const stepSize = 1024
+export const stepSize = 1024
 
 const table = 'extents'
 
@@ -103,11 +103,11 @@ export class Extents {
     return freed
   }
 
-  /** Removes up to 1024 extents of an inode that is going; returns the bytes freed, or undefined when there were none. Call inside a transaction. */
-  removeSome(ino: Ino): number | undefined {
+  /** Removes up to `stepSize` extents of an inode that is going; returns how many, and the bytes freed. Call inside a transaction. */
+  removeSome(ino: Ino): { readonly removed: number; readonly freed: number } {
     const extents = this.#next(ino, 0, Number.MAX_SAFE_INTEGER)
-    if (extents.length === 0) return undefined
-    return extents.reduce((freed, extent) => freed + this.#remove(ino, extent), 0)
+    const freed = extents.reduce((sum, extent) => sum + this.#remove(ino, extent), 0)
+    return { removed: extents.length, freed }
   }
 
   #next(ino: Ino, start: number, end: number): Extent[] {

@@ -13,6 +13,9 @@ import { checkpoint, type LostSync } from './lost-sync.ts'
 /** Bytes that only deleting may use: the WAL frames of some 200 unlinks between two checkpoints. */
 const reserve = 16 << 20
 
+/** Less than this many bytes is little room. */
+const scarce = 64 << 20
+
 /** What any operation adds to the WAL besides its own bytes: some pages of the tables. */
 const overhead = 128 << 10
 
@@ -55,6 +58,12 @@ export class Space {
     }
     if (cost > this.#budget) throw new ErrnoError('ENOSPC', `volume file ${this.#file}: the disk is full`)
     this.#budget -= cost
+  }
+
+  /** Whether there is little room. Call outside transactions. */
+  isScarce(): boolean {
+    if (Date.now() - this.#refreshedAt > refreshMs) this.#refresh()
+    return this.#budget < scarce
   }
 
   /** Throws ENOSPC when the disk has no room for `bytes` more of content. Claims nothing. */

@@ -9,6 +9,7 @@ import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
+import { Collector } from './collector.ts'
 import { openConnection, translating, type Connection } from './connection.ts'
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
@@ -69,6 +70,7 @@ export class Volume {
   readonly #acls: Acls
   readonly #namespace: Namespace
   readonly #content: Content
+  readonly #collector: Collector
   /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
   readonly #lostSync: LostSync
@@ -94,6 +96,12 @@ export class Volume {
     this.#acls = new Acls(this.#xattrs)
     this.#namespace = new Namespace(this.#inodes, this.#dentries, this.#acls)
     this.#content = new Content(this.#inodes, chunks, new Extents(connection, chunks))
+    this.#collector = new Collector({
+      transactions: this.#transactions,
+      inodes: this.#inodes,
+      content: this.#content,
+      xattrs: this.#xattrs,
+    })
     this.root = readRoot(connection)
   }
 
@@ -142,7 +150,7 @@ export class Volume {
     if (this.#wal !== undefined) closeSync(this.#wal)
     this.#wal = undefined
     try {
-      this.collectOrphans()
+      this.collect(this.orphans())
       translating(this.file, () => this.#connection.pragma('wal_checkpoint(TRUNCATE)'))
     } finally {
       this.#connection.close() // the last connection removes the -wal
@@ -334,24 +342,14 @@ export class Volume {
     })
   }
 
-  /** Removes all that is left of an inode without names; of any other, nothing. A large file goes in several transactions. */
-  collect(ino: Ino): void {
-    if (this.#transactions.reading(() => this.#inodes.find(ino))?.nlink !== 0) return
-    while (this.#transactions.housekeeping(() => this.#content.removeSome(ino))) continue
-    this.#transactions.housekeeping(() => {
-      this.#xattrs.deleteAll(ino)
-      this.#inodes.delete(ino)
-    })
-  }
-
-  /** Collects every inode without names: nothing holds them any more. */
-  collectOrphans(): void {
-    for (const ino of this.orphans()) this.collect(ino)
+  /** Removes all that is left of inodes without names; of others, nothing. Small ones share a transaction. */
+  collect(inos: readonly Ino[]): void {
+    this.#collector.collect(inos)
   }
 
   /** The inodes without names that are not collected. */
   orphans(): Ino[] {
-    return this.#transactions.reading(() => this.#inodes.orphans())
+    return this.#collector.orphans()
   }
 
   /** The number that the next new inode gets: all there are have lower ones. */
@@ -372,6 +370,11 @@ export class Volume {
       this.#lostSync.set()
       throw lostSyncError(this.file, error)
     }
+  }
+
+  /** Whether the disk has so little room that what can be freed should be freed now. */
+  isScarce(): boolean {
+    return this.#transactions.reading(() => this.#space.isScarce())
   }
 
   /** What statfs(2) tells. */

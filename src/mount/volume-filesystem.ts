@@ -20,6 +20,7 @@ import type {
 } from '../fuse/index.ts'
 import { LookupCounts } from './lookup-counts.ts'
 import { OpenFiles, writtenInodes, type SharedFiles } from './open-files.ts'
+import { Orphans } from './orphans.ts'
 import { Recalls } from './recalls.ts'
 
 /** FUSE_ROOT_ID of linux/fuse.h. */
@@ -59,25 +60,20 @@ export class VolumeFilesystem implements Filesystem {
   readonly #recalls: Recalls
   readonly #lookups: LookupCounts
   readonly #isSuccessor: boolean
-  /** Inodes without a name that the kernel still knows. */
-  readonly #orphans: Set<Ino>
-  /** Those of them that the kernel has forgotten, but whose rows could not be removed yet. */
-  readonly #uncollected = new Set<Ino>()
+  readonly #orphans: Orphans
   readonly #takeForgotten: () => readonly Ino[]
-  readonly #onFault: (error: unknown, ino: Ino) => void
 
   constructor(volume: Volume, options: VolumeFilesystemOptions) {
     const { shared, handlesFile, recallsFile, isSuccessor, takeForgotten = () => [], onFault } = options
     this.#volume = volume
     this.#shared = shared
     this.#takeForgotten = takeForgotten
-    this.#onFault = onFault
     this.#isSuccessor = isSuccessor
     this.#openFiles = new OpenFiles(shared, handlesFile)
     this.#recalls = new Recalls(recallsFile, volume.inheritedRequest)
     this.#lookups = new LookupCounts(isSuccessor ? volume.nextIno : 0)
-    if (!isSuccessor) volume.collectOrphans()
-    this.#orphans = new Set(volume.orphans())
+    if (!isSuccessor) volume.collect(volume.orphans())
+    this.#orphans = new Orphans(volume, onFault)
   }
 
   begin(request: number): void {
@@ -96,7 +92,9 @@ export class VolumeFilesystem implements Filesystem {
 
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     const inode = this.#volume.lookup(this.#ino(parent), name)
-    return inode === undefined ? undefined : this.#enter(inode)
+    if (inode === undefined) return undefined
+    if (this.#orphans.isReleased(inode.ino)) throw new ErrnoError('ESTALE', `inode ${String(inode.ino)}: does not exist`) // by a file handle
+    return this.#enter(inode)
   }
 
   forget(nodeid: Nodeid, nlookup: number): void {
@@ -106,11 +104,11 @@ export class VolumeFilesystem implements Filesystem {
 
   /** Orphans that nobody has open, nor an answer names that is still to come: the FORGET of each may have died with a predecessor. */
   doubtful(): Ino[] {
-    return this.#isSuccessor ? [...this.#orphans].filter((ino) => !this.#isHeld(ino) && !this.#recalls.names(ino)) : []
+    return this.#isSuccessor ? this.#orphans.list().filter((ino) => !this.#isHeld(ino) && !this.#recalls.names(ino)) : []
   }
 
   #drop(ino: Ino, nlookup: number): void {
-    if (this.#lookups.drop(ino, nlookup) && this.#orphans.has(ino) && !this.#isHeld(ino)) this.#collect(ino)
+    if (this.#lookups.drop(ino, nlookup) && this.#orphans.has(ino) && !this.#isHeld(ino)) this.#orphans.release(ino)
   }
 
   getattr(nodeid: Nodeid): Attributes {
@@ -230,6 +228,7 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   statfs(): StatFs {
+    this.#orphans.collect()
     const { blockSize, blocks, blocksFree, blocksAvailable, inodes } = this.#volume.room()
     const filesFree = Math.floor((blocksAvailable * blockSize) / bytesPerInode)
     return { blockSize, blocks, blocksFree, blocksAvailable, files: inodes + filesFree, filesFree, nameMax: 255 }
@@ -274,30 +273,12 @@ export class VolumeFilesystem implements Filesystem {
   #dropUnnamed(inode: Inode): void {
     if (inode.nlink > 0) return
     this.#orphans.add(inode.ino)
-    if (!this.#lookups.has(inode.ino) && !this.#isHeld(inode.ino)) this.#collect(inode.ino)
+    if (!this.#lookups.has(inode.ino) && !this.#isHeld(inode.ino)) this.#orphans.release(inode.ino)
   }
 
   /** Whether a handle is open although the counts say that the kernel knows the inode no more: only a successor's may be wrong. */
   #isHeld(ino: Ino): boolean {
     return this.#isSuccessor && this.#openFiles.isOpen(ino)
-  }
-
-  /**
-   * Removes what is left of an orphan that the kernel does not know any more, and of those where that failed before. The removal
-   * of the name is committed and answered on its own: a full disk or damage here is no error of the request.
-   */
-  #collect(ino: Ino): void {
-    this.#uncollected.add(ino)
-    for (const waiting of this.#uncollected) {
-      try {
-        this.#volume.collect(waiting)
-      } catch (error) {
-        this.#onFault(error, waiting)
-        return
-      }
-      this.#uncollected.delete(waiting)
-      this.#orphans.delete(waiting)
-    }
   }
 }
 

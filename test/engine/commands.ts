@@ -176,10 +176,10 @@ const treeCommands = [
       return found
     }
   }),
-  call(3, 'collect', { inode: anyInode }, (v, at) => {
-    const ino = at(v.inode)
+  call(3, 'collect', { inode: anyInode, other: anyInode }, (v, at) => {
+    const inos = [at(v.inode), at(v.other)]
     return (subject) => {
-      subject.collect(ino)
+      subject.collect(inos)
     }
   }),
 ]

@@ -32,7 +32,7 @@ test('equal content is stored once, and gone with its last user', () =>
     assert.equal(count(file, 'chunks'), 2)
     for (const [i, name] of ['a', 'b', 'c'].entries()) {
       volume.unlink(volume.root, Buffer.from(name))
-      volume.collect(inos[i] as Ino)
+      volume.collect([inos[i] as Ino])
       assert.equal(count(file, 'chunk_data'), i < 2 ? 2 : 0)
     }
   }))
@@ -136,7 +136,7 @@ test('deleting gives space back: a new file takes the place of a deleted one', (
     for (let round = 0; round < 4; round++) {
       const ino = makeFile(volume, volume.root, 'a', seededBytes(100 + round, 40 * blockSize))
       volume.unlink(volume.root, Buffer.from('a'))
-      volume.collect(ino)
+      volume.collect([ino])
       sizes.push(readVolumeState(file).sizeBytes)
     }
     assert.ok(Math.max(...sizes) <= (sizes[0] ?? 0) * 1.02, `bytes of the file after each round: ${sizes.join(' ')}`)

@@ -14,7 +14,7 @@ import { SparseBytes } from './sparse-bytes.ts'
 export type Subject = Pick<
   Volume,
   | 'root' | 'get' | 'lookup' | 'readlink' | 'list' | 'create' | 'createUnnamed' | 'link' | 'unlink' | 'rmdir' | 'rename' | 'read'
-  | 'write' | 'setAttributes' | 'allocate' | 'clear' | 'seek' | 'copyRange' | 'getXattr' | 'xattrNames' | 'setXattr' | 'removeXattr' | 'collect' | 'collectOrphans'
+  | 'write' | 'setAttributes' | 'allocate' | 'clear' | 'seek' | 'copyRange' | 'getXattr' | 'xattrNames' | 'setXattr' | 'removeXattr' | 'collect'
 > // prettier-ignore
 
 type TimeField = 'atime' | 'mtime' | 'ctime'
@@ -281,12 +281,8 @@ export class Model implements Subject {
     node.ctime = justNow
   }
 
-  collect(ino: Ino): void {
-    if (this.nodes.has(ino) && this.#nlink(ino) === 0) this.nodes.delete(ino)
-  }
-
-  collectOrphans(): void {
-    for (const ino of this.nodes.keys()) this.collect(ino)
+  collect(inos: readonly Ino[]): void {
+    for (const ino of inos) if (this.nodes.has(ino) && this.#nlink(ino) === 0) this.nodes.delete(ino)
   }
 
   /** The fields of the inode whose time is that of the last step. */

@@ -64,14 +64,14 @@ test('an unlinked inode keeps its content until it is collected, then its rows a
     const ino = makeFile(volume, volume.root, 'a', 'still here')
     assert.equal(volume.unlink(volume.root, b('a')).nlink, 0)
     assert.equal(readAll(volume, ino).toString(), 'still here')
-    volume.collect(ino)
+    volume.collect([ino])
     assertErrno('ESTALE', () => volume.get(ino))
   }))
 
 test('collect leaves an inode with a name alone', () =>
   withVolume((volume) => {
     const ino = makeFile(volume, volume.root, 'a', 'x')
-    volume.collect(ino)
+    volume.collect([ino])
     assert.equal(readAll(volume, ino).toString(), 'x')
   }))
 
@@ -80,7 +80,7 @@ test('an unnamed file can be given a name', () =>
     const { ino, nlink } = volume.createUnnamed(volume.root, { uid: 0, gid: 0, mode: 0o100600 })
     assert.equal(nlink, 0)
     assert.equal(volume.link(ino, volume.root, b('named')).nlink, 1)
-    volume.collectOrphans()
+    volume.collect(volume.orphans())
     assert.equal(at(volume, 'named'), ino)
   }))
 

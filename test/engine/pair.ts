@@ -96,7 +96,7 @@ export class Pair {
   #reopen(): void {
     this.#volume.close()
     assert.ok(!existsSync(`${this.#file}-wal`))
-    this.model.collectOrphans()
+    this.model.collect([...this.model.nodes.keys()])
     this.#volume = Volume.open(this.#file)
   }
 

@@ -56,7 +56,7 @@ test('reads, checkpoints, snapshots, failed operations and collecting leave the 
     maintenance.acquireSnapshot().release()
     maintenance.truncateWal()
     assertErrno('ENOENT', () => volume.unlink(volume.root, Buffer.from('none')))
-    volume.collect(ino)
+    volume.collect([ino])
     volume.sync()
     const after = maintenance.state()
     assert.deepEqual([after.change, after.mtime], [change, mtime])
