@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { S_IFLNK, S_IFREG } from '../../src/base/index.ts'
 import { rules } from '../../src/engine/check-rules.ts'
+import { pageSize } from '../../src/engine/schema.ts'
 import { Volume, checkVolume, createVolumeFile, type CheckProgress } from '../../src/engine/index.ts'
 import { assertClean, assertErrno, crash, makeDirectory, makeFile, seededBytes, withFolder } from '../support.ts'
 
@@ -161,15 +162,15 @@ test('what is no volume, or newer, is refused by name', () =>
 test('pages of garbage are findings, not an end of the check', () =>
   withFile((file) => {
     const bytes = readFileSync(file)
-    for (let page = 1; page < bytes.length / 8192; page++) {
+    for (let page = 1; page < bytes.length / pageSize; page++) {
       const copy = Buffer.from(bytes)
-      copy.fill(0xa5, page * 8192, (page + 1) * 8192)
+      copy.fill(0xa5, page * pageSize, (page + 1) * pageSize)
       writeFileSync(`${file}.damaged`, copy)
       assert.notDeepEqual(checkVolume(`${file}.damaged`, { deep: true }), [], `page ${String(page + 1)}`)
     }
-    writeFileSync(`${file}.damaged`, bytes.subarray(0, bytes.length - 8192 * 3))
+    writeFileSync(`${file}.damaged`, bytes.subarray(0, bytes.length - pageSize * 3))
     const rule = 'the file has all its pages'
-    const [size, short] = [bytes.length, bytes.length - 8192 * 3]
+    const [size, short] = [bytes.length, bytes.length - pageSize * 3]
     const place = `byte ${String(short)}, where the file ends: by its header it has ${String(size)}`
     assert.deepEqual(checkVolume(`${file}.damaged`), [{ rule, place }])
   }))

@@ -13,7 +13,7 @@ test('a new volume file carries its ids, its root, and no file beside it', () =>
   withFile((file) => {
     const header = readFileSync(file).subarray(0, 100)
     assert.equal(header.subarray(0, 15).toString(), 'SQLite format 3')
-    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 2, 8192])
+    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 2, 4096])
     const volume = Volume.open(file)
     const { uid, gid, mode } = volume.get(volume.root)
     volume.close()

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Volume, checkVolume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
+import { pageSize } from '../../src/engine/schema.ts'
 import { assertClean, assertErrno, crash, names, seededNumbers, withFolder } from '../support.ts'
 import { join } from 'node:path'
 
 const make = (name: string): string => `volume.create(volume.root, Buffer.from('${name}'), { uid: 0, gid: 0, mode: 0o100644 });`
-const frameBytes = 24 + 8192
+const frameBytes = 24 + pageSize
 
 /** A volume whose WAL holds the making of a, b and c; `frames` is how many frames the WAL has. */
 const withCrash = (work: (file: string, wal: Buffer, frames: number) => void | Promise<void>): Promise<void> =>
@@ -34,7 +35,7 @@ test('a bit flipped anywhere in the WAL is EIO with the frame, and changes nothi
     const random = seededNumbers(5)
     const places = [0, 9, 17, 25] // magic, page size, salt, checksum
     for (let frame = 0; frame < frames; frame++)
-      for (const at of [2, 6, 9, 15, 17, 22, 24, 24 + 8191, 24 + (random() % 8192)]) places.push(32 + frame * frameBytes + at)
+      for (const at of [2, 6, 9, 15, 17, 22, 24, 24 + pageSize - 1, 24 + (random() % pageSize)]) places.push(32 + frame * frameBytes + at)
     for (const at of places) {
       flip(file, wal, at)
       const error = assertErrno('EIO', () => Volume.open(file))

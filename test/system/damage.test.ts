@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { Volume } from '../../src/engine/index.ts'
+import { pageSize } from '../../src/engine/schema.ts'
 import { shell } from '../mount/support.ts'
 import { crash, makeDirectory, makeFile, seededBytes, withFolder } from '../support.ts'
 import { Service } from './support.ts'
 
-const frameBytes = 24 + 8192
+const frameBytes = 24 + pageSize
 
 /** Flips one bit of a file. */
 function flip(file: string, at: number): void {
@@ -87,7 +88,7 @@ test('pages that make no sense are EIO to whoever reads what lies in them, never
       const page = Number(chunkOf.prepare("SELECT max(pageno) FROM dbstat WHERE name = 'chunk_data' AND pagetype = 'leaf'").pluck().get())
       chunkOf.close()
       const bytes = readFileSync(file)
-      bytes.fill(0xa5, (page - 1) * 8192, page * 8192)
+      bytes.fill(0xa5, (page - 1) * pageSize, page * pageSize)
       writeFileSync(file, bytes)
       const mountpoint = await service.mount(id)
       let refused = 0
