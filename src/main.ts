@@ -101,12 +101,13 @@ function unshare(config: Config, { sharing }: Preflight, log: Logger): void {
 }
 
 function optionsOf(config: Config): ManagerOptions {
-  const { dataRoot, runRoot, mountRoot, hostMountRoot, driver, logLevel, exportWalLimit } = config
+  const { dataRoot, runRoot, mountRoot, hostMountRoot, isHostElsewhere, driver, logLevel, exportWalLimit } = config
   return {
     dataRoot,
     runRoot,
     mountRoot,
     hostMountRoot,
+    isHostElsewhere,
     driver,
     hasStandby: config.standby === 'on',
     logLevel,
