@@ -30,8 +30,13 @@ LITEVOL_TEST_CACHE=${XDG_CACHE_HOME:-/var/cache}/litevol-test
 LITEVOL_TEST_RUN=$(mktemp -d "${TMPDIR:-/tmp}/litevol-test-containers-XXXXXX")
 export LITEVOL_TEST_CACHE LITEVOL_TEST_RUN
 mkdir -p "$LITEVOL_TEST_CACHE"
+running=
 # The control groups of containers that were killed with their engine have no process any more.
 finish() {
+  if [ -n "$running" ]; then
+    kill -TERM "$running" 2>/dev/null || true
+    wait "$running" || true
+  fi
   rm -rf "$LITEVOL_TEST_RUN"
   find /sys/fs/cgroup -depth -type d -path "*/${LITEVOL_TEST_RUN##*/}*" -exec rmdir {} + 2>/dev/null || true
 }
@@ -40,11 +45,17 @@ trap 'exit 1' INT TERM HUP
 exec 9>"$LITEVOL_TEST_CACHE/lock"
 flock -w 900 9 || litevol_die "$LITEVOL_TEST_CACHE is used by another run (another folder: XDG_CACHE_HOME)"
 
-# In namespaces of their own: what is left when the first process ends is killed, and mounts go with it.
+# In namespaces of their own, for SECONDS at most: what is left when the first process ends is killed, and mounts go with it. In the
+# background, so that a signal to this script ends it at once: timeout(1) passes that on, and kills a second later.
 apart() {
-  limit=$1
+  limit=$1 code=0
   shift
-  timeout --signal=KILL "$limit" unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$@" 9>&-
+  timeout --signal=KILL --kill-after=1 "$limit" \
+    unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$@" 9>&- &
+  running=$!
+  wait "$running" || code=$?
+  running=
+  return "$code"
 }
 
 echo '== images'

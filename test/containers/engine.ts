@@ -16,6 +16,8 @@ import { listMounts } from '../../src/fuse/mount.ts'
 
 /** How long a call of docker may take, in ms, when it says nothing else. */
 export const callLimitMs = 60_000
+/** What timeout(1) ends with when it had to kill: itself too. */
+const killedCode = 137
 /** How long dockerd may take to answer after its start, in ms: 12 s were seen on a busy machine. */
 const startLimitMs = 60_000
 /** How long dockerd may take to stop, in ms, before it is killed. */
@@ -84,7 +86,7 @@ export class Engine {
 
   /** What tells clients where it listens; no setting or login of the machine's user is looked at. */
   get environment(): Readonly<Record<string, string>> {
-    return { DOCKER_HOST: `unix://${this.#socket}`, DOCKER_CONFIG: join(this.folder, 'config'), DOCKER_BUILDKIT: '0', COMPOSE_DOCKER_CLI_BUILD: '0' } // prettier-ignore
+    return { DOCKER_HOST: `unix://${this.#socket}`, DOCKER_CONFIG: join(this.folder, 'config'), DOCKER_BUILDKIT: '0' } // prettier-ignore
   }
 
   get #socket(): string {
@@ -116,18 +118,15 @@ export class Engine {
   /** Calls any client of the engine, `docker-compose` for one. Rejects only when it takes too long. */
   async run(program: string, args: readonly string[], { cwd, input, env, timeoutMs = callLimitMs }: CallOptions = {}): Promise<Outcome> {
     const given = input === undefined ? { stdin: 'ignore' as const } : { input }
-    const result = await execa(program, args, {
+    // timeout(1) kills the program's children too, which would go on and hold its pipes.
+    const result = await execa('timeout', ['--signal=KILL', String(timeoutMs / 1000), program, ...args], {
       ...given,
       ...(cwd === undefined ? {} : { cwd }),
       env: { ...env, ...this.environment },
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
       reject: false,
     })
-    assert.ok(
-      !result.timedOut,
-      `${program} ${args.join(' ')}: took longer than ${String(timeoutMs)} ms\n${result.stdout}\n${result.stderr}`,
-    )
+    const isKilled = result.signal === 'SIGKILL' || result.exitCode === killedCode
+    assert.ok(!isKilled, `${program} ${args.join(' ')}: took longer than ${String(timeoutMs)} ms\n${result.stdout}\n${result.stderr}`)
     return { exitCode: result.exitCode ?? -1, stdout: result.stdout, stderr: result.stderr }
   }
 
