@@ -33,7 +33,7 @@ export const exports: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     206: { description: 'The part asked for', ...file },
     304: { type: 'null', description: 'The bytes are those that If-None-Match names' },
     404: problem('not_found'),
-    409: problem('held'),
+    409: problem('held; stale: broken off before its first byte'),
     416: problem('range_not_satisfiable'),
     503: problem('too_many_exports, or the FUSE process does not answer'),
   }

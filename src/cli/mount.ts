@@ -49,7 +49,6 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
     logLevel,
     holdSnapshot: false,
     snapshotWalLimit: 0,
-    mounts: 1,
     ownerTimeoutMs,
   }
   const logFile = log === undefined ? undefined : openLogFile(log)

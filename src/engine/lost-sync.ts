@@ -4,6 +4,7 @@
  * Keeps: whoever syncs the WAL tells, and asks before it promises. Leaves: how threads and processes share it to the caller.
  */
 import Database from 'better-sqlite3'
+import { ErrnoError } from '../base/index.ts'
 import type { Connection } from './connection.ts'
 
 export interface LostSync {
@@ -36,4 +37,10 @@ export function checkpoint(connection: Connection, mode: CheckpointMode, lostSyn
     if (error instanceof Database.SqliteError && error.code === 'SQLITE_IOERR_FSYNC') lostSync.set()
     throw error
   }
+}
+
+/** What a sync answers that failed, or that comes after one that did. */
+export function lostSyncError(file: string, cause?: unknown): ErrnoError {
+  const hint = 'mount the volume anew when the disk works again'
+  return new ErrnoError('EIO', `volume file ${file}: its WAL could not be synced`, { hint, cause })
 }

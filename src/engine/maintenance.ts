@@ -12,7 +12,7 @@ import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
 import { integer, type Row } from './rows.ts'
-import { pageSize } from './schema.ts'
+import { pageSize, schemaVersion } from './schema.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
 
 /** A held snapshot: enough to read its bytes from FILE and FILE-wal. */
@@ -69,6 +69,11 @@ export class Maintenance {
     this.#extents = new Extents(this.#checkpointer, new Chunks(this.#checkpointer))
     this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)
     this.#selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
+  }
+
+  /** Whether the file has the present format; opening it to serve it raises an older one. */
+  get isCurrent(): boolean {
+    return this.#pragma('user_version') === schemaVersion
   }
 
   /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */

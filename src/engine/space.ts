@@ -19,6 +19,10 @@ const overhead = 128 << 10
 /** How long a look at the disk counts, in ms: others use it too. */
 const refreshMs = 1000
 
+/** How long the checkpoint of another connection may keep us from ours, and how often that is looked at, in ms. */
+const otherCheckpointMs = 5000
+const pollMs = 5
+
 /** statfs(2) of the disk, and what of it the volume may still take. */
 export interface DiskRoom {
   readonly blockSize: number
@@ -60,12 +64,13 @@ export class Space {
     throw new ErrnoError('ENOSPC', `volume file ${this.#file}: the disk has no room for ${String(bytes)} bytes`)
   }
 
-  /** Copies the WAL into the file and gives its disk space back, as far as that goes without waiting for anybody. */
+  /** Copies the WAL into the file and gives its disk space back, as far as that goes without waiting for anybody but another checkpoint. */
   reclaim(): void {
     const timeout = Number(this.#connection.pragma('busy_timeout', { simple: true }))
     this.#connection.pragma('busy_timeout = 0')
+    const deadline = Date.now() + otherCheckpointMs
     try {
-      checkpoint(this.#connection, 'TRUNCATE', this.#lostSync)
+      while (isOtherRunning(checkpoint(this.#connection, 'TRUNCATE', this.#lostSync)) && Date.now() < deadline) pause(pollMs)
     } catch {
       // It fails where it is needed most; whoever wanted the room is told so.
     } finally {
@@ -95,4 +100,15 @@ export class Space {
     const size = pragma('page_size')
     return { growth: Math.max(0, pragma('page_count') * size - statSync(this.#file).size), inside: pragma('freelist_count') * size }
   }
+}
+
+/** Whether a checkpoint could not even begin because another one runs: SQLite then knows no frames. */
+function isOtherRunning(rows: unknown): boolean {
+  const [row] = rows as readonly { readonly busy: number; readonly log: number }[]
+  return row?.busy === 1 && row.log === -1
+}
+
+/** Blocks this thread: its caller must not answer before. */
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)), 0, 0, ms)
 }

@@ -70,11 +70,12 @@ export class State {
   readonly #select: Statement<[], Row>
   readonly #update: Statement<unknown[]>
   readonly #sessionEpoch = randomBytes(8)
-  #values: Values
-  #committed: Values
+  readonly #selectRequest: Statement<[], Row>
+  readonly #values: Values
+  readonly #committed: Values
   readonly #request: Request
   /** What a predecessor on the same FUSE connection has committed last. */
-  readonly #inherited: Request
+  #inherited: Request
 
   /** `fuseConnection` names the FUSE connection whose requests are served, 0 when there is none. */
   constructor(connection: Connection, fuseConnection: number) {
@@ -83,10 +84,18 @@ export class State {
       `UPDATE state SET change = ?, change_sec = ?, change_usec = ?, commits = ?, epoch = ?, next_ino = ?, inodes = ?,
          connection = ?, request = ?, request_ino = ? WHERE id = 1`,
     )
+    this.#selectRequest = connection.prepare<[], Row>('SELECT connection, request, request_ino FROM state WHERE id = 1').raw(true)
     this.#values = decode(this.#select.get())
     this.#request = { connection: fuseConnection, number: 0, ino: 0 }
-    this.#inherited = readRequest(connection)
+    this.#inherited = decodeRequest(this.#selectRequest.get())
     this.#committed = { ...this.#values }
+  }
+
+  /** Goes on with what another process has committed last. */
+  reload(): void {
+    Object.assign(this.#values, decode(this.#select.get()))
+    Object.assign(this.#committed, this.#values)
+    this.#inherited = decodeRequest(this.#selectRequest.get())
   }
 
   /** Rows of inodes. */
@@ -105,7 +114,7 @@ export class State {
     this.#request.ino = ino
   }
 
-  /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened. */
+  /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened or resumed. */
   get inheritedRequest(): CommittedRequest | undefined {
     const { connection, number, ino } = this.#inherited
     return connection === this.#request.connection && connection !== 0 ? { number, ino } : undefined
@@ -165,8 +174,7 @@ export class State {
   }
 }
 
-function readRequest(connection: Connection): Request {
-  const row = connection.prepare<[], Row>('SELECT connection, request, request_ino FROM state WHERE id = 1').raw(true).get()
+function decodeRequest(row: Row | undefined): Request {
   if (row === undefined) throw new ErrnoError('EIO', 'table state: its row is missing')
   const value = (index: number, column: string): number => integer(row, index, 'state', column)
   return { connection: value(0, 'connection'), number: value(1, 'request'), ino: value(2, 'request_ino') }

@@ -9,11 +9,11 @@ import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
-import { assertOpenable, openConnection, translating, type Connection } from './connection.ts'
+import { openConnection, translating, type Connection } from './connection.ts'
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Extents, type SeekTarget } from './extents.ts'
-import { ownLostSync, type LostSync } from './lost-sync.ts'
+import { lostSyncError, ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
 import { integer, type Row } from './rows.ts'
@@ -21,7 +21,7 @@ import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State, type CommittedRequest } from './state.ts'
 import { Transactions } from './transactions.ts'
-import { findWalDamage } from './wal.ts'
+import { assertWal } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
 
 /** The attributes that a caller may set; an absent one stays. */
@@ -115,6 +115,28 @@ export class Volume {
     }
   }
 
+  /**
+   * Opens a volume file of the present format that another process still serves, and only looks at it until `resume`. As long as
+   * it is open SQLite keeps the index of the WAL when that process dies: there is nothing to recover.
+   */
+  static standBy(file: string, options: OpenOptions): Volume {
+    const connection = openConnection(file, 'serving')
+    try {
+      return translating(file, () => new Volume(file, connection, options))
+    } catch (error) {
+      connection.close()
+      throw error
+    }
+  }
+
+  /** The process that served it is dead: goes on with what it has committed. Once, after `standBy`. Throws EIO when its WAL is damaged. */
+  resume(): void {
+    assertWal(this.file)
+    this.#transactions.reading(() => {
+      this.#state.reload()
+    })
+  }
+
   /** Collects what is left of removed inodes, checkpoints the whole WAL and closes: one file remains. */
   close(): void {
     if (this.#wal !== undefined) closeSync(this.#wal)
@@ -132,7 +154,7 @@ export class Volume {
     this.#state.beginRequest(number)
   }
 
-  /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened. */
+  /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened or resumed. */
   get inheritedRequest(): CommittedRequest | undefined {
     return this.#state.inheritedRequest
   }
@@ -366,20 +388,6 @@ export class Volume {
     closeSync(directory)
     return openSync(file, 'r+')
   }
-}
-
-function lostSyncError(file: string, cause?: unknown): ErrnoError {
-  const hint = 'mount the volume anew when the disk works again'
-  return new ErrnoError('EIO', `volume file ${file}: its WAL could not be synced`, { hint, cause })
-}
-
-/** Throws EIO when SQLite would drop committed changes because of damage. */
-function assertWal(file: string): void {
-  assertOpenable(file)
-  const place = translating(file, () => findWalDamage(file))
-  if (place === undefined) return
-  const hint = 'nothing was changed; without its -wal the file is the volume at its last checkpoint: copy both before you remove it'
-  throw new ErrnoError('EIO', `volume file ${file}: changes in its WAL are damaged: ${place}`, { hint, problem: 'wal_damaged' })
 }
 
 function readRoot(connection: Connection): Ino {

@@ -8,6 +8,8 @@
  */
 import Database from 'better-sqlite3'
 import { closeSync, existsSync, fstatSync, openSync, readSync, rmSync, statSync } from 'node:fs'
+import { ErrnoError } from '../base/index.ts'
+import { assertOpenable, translating } from './connection.ts'
 
 /** Offset 0: magic (u32 BE), 4: format, 8: page size, 12: checkpoint number, 16: two salts, 24: two checksums of the 24 bytes before. */
 const headerBytes = 32
@@ -44,6 +46,15 @@ export function findWalDamage(file: string): string | undefined {
   } finally {
     closeSync(fd)
   }
+}
+
+/** Throws EIO `wal_damaged` when SQLite would drop committed changes because of damage. */
+export function assertWal(file: string): void {
+  assertOpenable(file)
+  const place = translating(file, () => findWalDamage(file))
+  if (place === undefined) return
+  const hint = 'nothing was changed; without its -wal the file is the volume at its last checkpoint: copy both before you remove it'
+  throw new ErrnoError('EIO', `volume file ${file}: changes in its WAL are damaged: ${place}`, { hint, problem: 'wal_damaged' })
 }
 
 function parseHeader(fd: number, header: Buffer): Wal | undefined {

@@ -1,17 +1,24 @@
 /**
  * Raises how many dirty pages the kernel lets a FUSE mount hold: /sys/class/bdi/MAJOR:MINOR, by default 1 % of all.
- * Keeps: at most 20 %, at most a quarter of this process's memory limit divided by the mounts, `strict_limit` 1; never throws.
- * Leaves: finding the device number to mount.ts, the memory limit to memory-limit.ts.
+ * Keeps: at most 20 %; under a memory limit at most a quarter of what it leaves beside the processes, divided by the mounts;
+ *   `strict_limit` 1; never throws.
+ * Leaves: finding the device number to mount.ts, the memory limit to memory-limit.ts, setting it anew to mount/dirty-pages.ts.
  *
  * Why: with 1 % random 4 KiB writes trickle out page by page, 25,000 a second against 331,000 with 20 %. Why no more:
- * writer and FUSE process in one cgroup of 300 MiB hung for good with 20 % (design.md, section 5).
+ * writer and FUSE process in one cgroup of 300 MiB hung for good with 20 % (design.md, section 5): the FUSE process needs memory to
+ * take the very pages that fill the group. Linux 6.18 kills processes of the group instead. A quarter of the whole limit was too much
+ * still where the processes themselves need 230 of the 300 MiB: 150 MiB a writer took 132 s, or the FUSE process was killed;
+ * with 9 MiB it took 25 s.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { messageOf, systemCode } from '../base/index.ts'
-import { memoryLimit } from './memory-limit.ts'
+import { left, memoryRoom, type MemoryRoom } from './memory-limit.ts'
+import { listMounts } from './mountinfo.ts'
 
 const MAX_RATIO_PERCENT = 20
 const MEMORY_SHARE = 1 / 4
+/** However little is left: pages of a few requests of the largest size. */
+const LEAST_BYTES = 4 * 2 ** 20
 const PAGE_SIZE = 4096
 const MIB = 2 ** 20
 
@@ -20,45 +27,53 @@ export interface DirtyLimitOptions {
   /** The device number of the mount. */
   readonly major: number
   readonly minor: number
-  /** How many mounts share this process's memory limit, this one included; at least 1. */
-  readonly mounts: number
   /** Read-ahead of the mount in KiB; default: left as it is (128). */
   readonly readAheadKb?: number
   /** The folder of the bdi classes; default /sys/class/bdi. */
   readonly bdiRoot?: string
-  /** The memory limit in bytes, undefined for none; default: that of this process's cgroup. */
-  readonly memoryLimit?: number | undefined
+  /** How many mounts share the memory limit, this one included; default: those of litevol that this process sees. */
+  readonly mounts?: number
+  /** The memory limit, undefined for none; default: that of this process's cgroup. */
+  readonly memory?: MemoryRoom | undefined
 }
 
 /** What is to be set: a share of the dirty threshold, or fewer bytes because of the memory limit. */
-type Plan = { readonly kind: 'ratio' } | { readonly kind: 'bytes'; readonly bytes: number; readonly limit: number }
+export type DirtyPlan = { readonly kind: 'ratio' } | { readonly kind: 'bytes'; readonly bytes: number; readonly memory: MemoryRoom }
 
-/** Sets the limit and returns one sentence: what was set and why, or why nothing was. */
-export function setDirtyLimit(options: DirtyLimitOptions): string {
-  const { major, minor, mounts, readAheadKb, bdiRoot = '/sys/class/bdi' } = options
+/** What is to be set now. */
+export function planDirtyLimit(options: Pick<DirtyLimitOptions, 'mounts' | 'memory'> = {}): DirtyPlan {
+  const memory = 'memory' in options ? options.memory : memoryRoom()
+  if (memory === undefined) return { kind: 'ratio' }
+  const share = Math.floor((left(memory) * MEMORY_SHARE) / (options.mounts ?? countMounts()))
+  const bytes = Math.max(LEAST_BYTES, share)
+  const threshold = dirtyThreshold()
+  if (threshold !== undefined && bytes >= (threshold * MAX_RATIO_PERCENT) / 100) return { kind: 'ratio' }
+  return { kind: 'bytes', bytes, memory }
+}
+
+/** Sets the limit, by default that of `planDirtyLimit`, and returns one sentence: what was set and why, or why nothing was. */
+export function setDirtyLimit(options: DirtyLimitOptions, wanted = planDirtyLimit(options)): string {
+  const { major, minor, readAheadKb, bdiRoot = '/sys/class/bdi' } = options
   const folder = `${bdiRoot}/${major}:${minor}`
-  const limit = 'memoryLimit' in options ? options.memoryLimit : memoryLimit()
   try {
     writeFileSync(`${folder}/strict_limit`, '1', { flag: 'r+' })
   } catch (error) {
     // Before Linux 6.2 there is no such file, and the limit is always strict for FUSE.
     if (systemCode(error) !== 'ENOENT') return `dirty limit left at the kernel's default: ${messageOf(error)}`
   }
-  const limitSentence = applyPlan(folder, plan(limit, mounts))
+  const limitSentence = applyPlan(folder, wanted)
   return readAheadKb === undefined ? limitSentence : `${limitSentence}; ${setReadAhead(folder, readAheadKb)}`
 }
 
-function plan(limit: number | undefined, mounts: number): Plan {
-  if (limit === undefined) return { kind: 'ratio' }
-  const bytes = Math.floor((limit * MEMORY_SHARE) / Math.max(1, mounts))
-  const threshold = dirtyThreshold()
-  if (threshold !== undefined && bytes >= (threshold * MAX_RATIO_PERCENT) / 100) return { kind: 'ratio' }
-  return { kind: 'bytes', bytes, limit }
+/** Mounts of litevol that this process sees, a bind counted with its mount; at least 1. */
+function countMounts(): number {
+  const ours = listMounts().filter(({ fstype }) => fstype.startsWith('fuse.litevol'))
+  return Math.max(1, new Set(ours.map(({ minor }) => minor)).size)
 }
 
-function applyPlan(folder: string, wanted: Plan): string {
+function applyPlan(folder: string, wanted: DirtyPlan): string {
   try {
-    if (wanted.kind === 'bytes') return setBytes(folder, wanted.bytes, wanted.limit)
+    if (wanted.kind === 'bytes') return setBytes(folder, wanted.bytes, wanted.memory)
     write(folder, 'max_ratio', MAX_RATIO_PERCENT)
     return `dirty limit set to ${MAX_RATIO_PERCENT} % of the dirty threshold`
   } catch (error) {
@@ -67,8 +82,8 @@ function applyPlan(folder: string, wanted: Plan): string {
 }
 
 /** Sets `max_bytes` (Linux 6.2), or the whole percent below it where the kernel has only `max_ratio`. */
-function setBytes(folder: string, bytes: number, limit: number): string {
-  const why = `a quarter of the memory limit of ${mib(limit)} divided by the mounts is ${mib(bytes)}`
+function setBytes(folder: string, bytes: number, memory: MemoryRoom): string {
+  const why = `a quarter of what the memory limit of ${mib(memory.limit)} leaves, divided by the mounts`
   try {
     write(folder, 'max_bytes', bytes)
     return `dirty limit set to ${mib(bytes)}: ${why}`

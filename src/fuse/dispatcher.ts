@@ -65,6 +65,7 @@ export class Dispatcher {
   readonly #options: SessionOptions
   readonly #call: Call
   readonly #trace: Trace | undefined
+  #hasCaughtUp = false
 
   constructor(fs: Filesystem, options: DispatcherOptions) {
     this.#options = options
@@ -93,20 +94,31 @@ export class Dispatcher {
     const operation = findOperation(this.request.view.getUint32(4, true))
     this.#copyUnique()
     if (operation === undefined) return this.#refuse(errorTable.ENOSYS.errno)
-    const request = this.#begin(isCopy)
+    const request = this.#begin(operation, isCopy)
     return request === undefined ? this.#answer(operation, length) : this.#answerAgain(operation, length, request)
   }
 
   /** Tells the filesystem which request comes; returns its number when it may have been served before. */
-  #begin(isCopy: boolean): number | undefined {
+  #begin(operation: Operation, isCopy: boolean): number | undefined {
     const { view } = this.request
     const high = view.getUint32(UNIQUE_AT + 4, true)
     const number = (high & 0x7fff_ffff) * 2 ** 32 + view.getUint32(UNIQUE_AT, true)
     const request = number <= Number.MAX_SAFE_INTEGER ? number : 0 // no kernel counts so far: such a request is not told from others
     const isResent = isCopy || high >= 0x8000_0000
+    if (!isResent && operation.isAnswered) this.#catchUp()
     this.#call.fs.begin(request)
     this.#call.committed = isResent && request > 0 ? this.#call.fs.recall(request) : undefined
     return isResent ? request : undefined
+  }
+
+  /**
+   * A request comes for the first time: the kernel puts what it sends again before all that waits (fuse_resend of fs/fuse/dev.c), and
+   * each was answered before the next was read. Only what has no answer is in queues of its own: FORGET, INTERRUPT.
+   */
+  #catchUp(): void {
+    if (this.#hasCaughtUp) return
+    this.#hasCaughtUp = true
+    this.#call.fs.catchUp()
   }
 
   /** Serves what the kernel sends again, unless serving it is what ends processes. */

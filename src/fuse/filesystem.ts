@@ -92,6 +92,8 @@ export interface Filesystem {
    * Undefined when it has not, and is to be served as any other.
    */
   recall(request: number): number | undefined
+  /** From now on no request is sent again that a predecessor has read: all of those are answered. Once for each process, also the first. */
+  catchUp(): void
   /** The child's entry, or undefined when there is none (the driver answers a negative entry). `.` and `..` are asked for too. */
   lookup(parent: Nodeid, name: Buffer): Entry | undefined
   /** The kernel drops `nlookup` references to the inode. */

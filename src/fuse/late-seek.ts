@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process'
 import { writeSync } from 'node:fs'
 import { ErrnoError, errorTable } from '../base/index.ts'
 import type { Nodeid } from '../base/index.ts'
-import { invalidation, makeMessage } from './notify.ts'
+import { inOctal, invalidation, makeMessage } from './notify.ts'
 import { lseekOut, outHeader } from './wire.ts'
 
 /** An LSEEK that the session has not answered. */
@@ -38,8 +38,7 @@ export async function answerLateSeek(device: number, seek: LateSeek, find: () =>
  * holds nothing of the inode is no failure, and that the mount is gone shows at the next write.
  */
 async function notifyApart(device: number, message: Buffer): Promise<void> {
-  const octal = Array.from(message, (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')
-  const child = spawn('sh', ['-c', `printf '${octal}' >&3`], { stdio: ['ignore', 'ignore', 'ignore', device] })
+  const child = spawn('sh', ['-c', `printf '${inOctal(message)}' >&3`], { stdio: ['ignore', 'ignore', 'ignore', device] })
   const { promise, resolve, reject } = Promise.withResolvers<undefined>()
   child.once('error', reject)
   child.once('exit', () => {

@@ -26,6 +26,11 @@ export function invalidation(nodeid: Nodeid, offset: number): Buffer {
   return buffer
 }
 
+/** A message as printf(1) takes it. */
+export function inOctal(message: Buffer): string {
+  return Array.from(message, (byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')
+}
+
 /**
  * Has the kernel ask for the inode's attributes again; waits for nothing, so a session may call it before it answers. A kernel
  * that is told by HANDLE_KILLPRIV_V2 that we clear setuid and setgid goes on with the mode it holds (fuse_write_update_attr of

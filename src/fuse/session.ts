@@ -58,7 +58,10 @@ export class FuseSession {
       if (replyLength > 0) this.#reply(replyLength)
       observer?.answered()
     } catch (error) {
-      if (error instanceof AssertionError) this.#reply(ERROR_REPLY)
+      if (error instanceof AssertionError) {
+        this.#reply(ERROR_REPLY)
+        observer?.answered()
+      }
       throw error
     }
   }

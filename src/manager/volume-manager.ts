@@ -3,6 +3,7 @@
  * Keeps: a record, its file and its supervisor appear and vanish together; names are unique.
  * Leaves: a volume's life to volume.ts, records on the disk to the store, the machine to preflight.ts.
  */
+import { existsSync, readdirSync } from 'node:fs'
 import { ErrnoError, messageOf, uuidText, uuidv7, type DriverName, type Logger } from '../base/index.ts'
 import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
@@ -58,7 +59,9 @@ export class VolumeManager {
 
   /** Takes over what an earlier manager has mounted, and mounts what was to persist. A volume where that fails is `failed`; the others go on. */
   async restore(): Promise<void> {
-    await Promise.all(this.#store.list().map((record) => this.#restore(record)))
+    const left = namesIn(this.#options.runRoot) // one look instead of one for each of thousands
+    const records = this.#store.list().filter(({ id, persist }) => persist !== null || left.has(id))
+    await Promise.all(records.map((record) => this.#restore(record)))
   }
 
   /** Replaces the FUSE process of a volume. Throws ENOENT, ETIMEDOUT, EOPNOTSUPP. */
@@ -220,8 +223,7 @@ export class VolumeManager {
   }
 
   #supervise(record: VolumeRecord): void {
-    const countMounts = (): number => [...this.#volumes.values()].filter(({ state }) => state === 'mounted' || state === 'mounting').length
-    this.#volumes.set(record.id, new Volume(record.id, this.#files.path(record.file), this.#options, this.#log, countMounts))
+    this.#volumes.set(record.id, new Volume(record.id, this.#files.path(record.file), this.#options, this.#log))
   }
 
   #record(id: string): VolumeRecord {
@@ -257,4 +259,8 @@ function nameTaken(name: string): ErrnoError {
 
 function noVolume(id: string): ErrnoError {
   return new ErrnoError('ENOENT', `volume ${id}: there is no such volume`)
+}
+
+function namesIn(folder: string): ReadonlySet<string> {
+  return new Set(existsSync(folder) ? readdirSync(folder) : [])
 }

@@ -52,21 +52,18 @@ export class Volume {
   readonly #log: Logger
   readonly #queue = new TaskQueue()
   readonly #exports: Exports
-  readonly #countMounts: () => number
   #state: VolumeState = { state: 'unmounted' }
   /** The FUSE process while it starts or serves: a stop kills it when its time is over. */
   #process: MountProcess | undefined
   #isStopping = false
 
-  /** `countMounts` says how many volumes are mounted or about to be. */
-  constructor(id: string, file: string, options: ManagerOptions, log: Logger, countMounts: () => number) {
+  constructor(id: string, file: string, options: ManagerOptions, log: Logger) {
     this.id = id
     this.file = file
     this.mountpoint = join(options.mountRoot, id)
     this.#options = options
     this.#log = log.child({ volume: id })
     this.#exports = new Exports(options, this.#log)
-    this.#countMounts = countMounts
   }
 
   get state(): VolumeState['state'] {
@@ -254,7 +251,6 @@ export class Volume {
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,
-      mounts: this.#countMounts(),
       ownerTimeoutMs,
     }
     return MountProcess.start(options, {

@@ -4,8 +4,8 @@
  */
 import { release } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { ErrnoError, fromPlainError, type Ino } from '../base/index.ts'
-import { answerLateSeek, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
+import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index.ts'
+import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
 import { dropSeek } from './request-copy.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
@@ -48,7 +48,7 @@ export class DirectServer implements VolumeServer {
   async open(parts: ServerParts): Promise<void> {
     this.#parts = parts
     this.#deviceFd = deviceFd()
-    const { options, generation, shared, lostSync } = parts
+    const { options, generation, isStandingBy, shared, lostSync } = parts
     const { file, runFolder, connection, logLevel } = options
     const threadOptions: ThreadOptions = {
       file,
@@ -56,6 +56,7 @@ export class DirectServer implements VolumeServer {
       connection,
       runFolder,
       generation,
+      isStandingBy,
       useResend: useResend(),
       shared,
       lostSync: lostSync.memory,
@@ -121,6 +122,9 @@ export class DirectServer implements VolumeServer {
       opened: ({ root }) => {
         this.#opened.resolve(root as Ino)
       },
+      doubtful: ({ inos }) => {
+        void this.#askAfter(inos)
+      },
       negotiated: ({ negotiated }) => {
         this.#negotiated.resolve(negotiated)
       },
@@ -148,6 +152,10 @@ export class DirectServer implements VolumeServer {
     this.#thread.once('exit', () => {
       this.#fail(new ErrnoError('EIO', 'the serving thread ended'))
     })
+  }
+
+  async #askAfter(doubtful: readonly number[]): Promise<void> {
+    this.#order({ order: 'forgotten', inos: await findForgotten(this.#deviceFd, doubtful as readonly Nodeid[]) })
   }
 
   /** Answers for the serving thread, which serves the pages that the answer needs. */

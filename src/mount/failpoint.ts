@@ -1,14 +1,14 @@
 /**
  * Failpoints: where a test has the FUSE process killed, to show that its successor goes on.
  * `LITEVOL_FAILPOINT=OPCODE:POINT:N` kills it when the Nth request of that operation reaches that point; several, separated by
- * commas, are for one generation each. Points: `received` (read, not begun), `working` (in its transaction), `committed` (not
- * answered), `answered`.
+ * commas, are for one generation each. Points: `read` (not copied, where a copy is made: request-copy.ts), `received` (not begun),
+ * `working` (in its transaction), `committed` (not answered), `answered`.
  * Keeps: without the variable there is no failpoint, and nothing is asked on the request path.
  */
 import { ErrnoError } from '../base/index.ts'
 import { opcodes } from '../fuse/index.ts'
 
-const points = ['received', 'working', 'committed', 'answered'] as const
+const points = ['read', 'received', 'working', 'committed', 'answered'] as const
 export type Point = (typeof points)[number]
 
 /** Kills this process when its request gets to its point. */
@@ -36,11 +36,11 @@ export class Failpoint {
     return new Failpoint(opcode, point, Number(count))
   }
 
-  /** A request begins. */
+  /** A request was read. */
   begin(opcode: number): void {
     this.#current = opcode
     if (opcode === this.#opcode) this.#left--
-    this.reach('received')
+    this.reach('read')
   }
 
   /** The request in hand gets to a point. */

@@ -1,14 +1,16 @@
 #!/bin/sh
 # keeper.sh MODE FOLDER FILE NODE PROGRAM OPTIONS: keeps one mount served. It holds what must outlive a FUSE process, the
 # descriptors of /dev/fuse and of the volume's lock, and replaces a process that dies by one that inherits them.
-# Keeps: a successor begins only when its predecessor is gone (wait), and is told by a byte in a pipe that this shell holds open;
-#   when this shell dies, that pipe ends, and a process that stands by gives up. FOLDER is gone when this shell ends.
+# Keeps: a successor begins only when its predecessor is gone (wait), and is told by a line in a pipe that this shell holds open: how
+#   many processes were replaced so far, also those that died before they served. When this shell dies, that pipe ends, and a
+#   process that stands by gives up. FOLDER is gone when this shell ends.
 # Leaves: serving to PROGRAM, which gets OPTIONS and the number of its generation, and answering a supervisor as well.
 #
 # MODE: `standby` has a loaded successor wait; `cold` starts one when it is needed; `once` replaces nobody.
 # Descriptors of every FUSE process: 0 what wakes it, 1 and 2 ours, 3 /dev/fuse, 4 the volume file, 5 the starter's leash (if any).
-# Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. HUP: replace the process
-# that serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
+# Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. ALRM from one whose mount is
+# gone and that wants the volume for itself, to close it: answered by the file `alone` in FOLDER. HUP: replace the process that
+# serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
 # Ends with the code of the last FUSE process: 0 when the mount is gone in order, 2 when the volume is left with its WAL.
 set -u
 mode=$1 folder=$2 file=$3 node=$4 program=$5 options=$6
@@ -25,6 +27,7 @@ server=''    # the process that serves
 standby=''   # the one that stands by
 is_ready=''  # the server has served
 is_loaded='' # the standby has loaded everything
+restarts=0   # processes that were replaced
 is_busy=''   # a successor is being appointed
 is_ending='' # the mount is to end
 early=0      # deaths in a row of processes that never got to serve
@@ -37,7 +40,7 @@ start() {
   started=$!
 }
 
-# Starts a process that waits for a byte from descriptor 6 and, when that ends, goes.
+# Starts a process that waits for a line from descriptor 6 and, when that ends, goes.
 stand_by() {
   mkfifo -m 600 "$folder/wake" || return
   exec 6<>"$folder/wake" 7<"$folder/wake"
@@ -47,8 +50,17 @@ stand_by() {
   standby=$started
 }
 
+# Whether PID is a child of this shell: one that was killed, for want of memory say, may have left its number to somebody else.
+is_child() {
+  while read -r key value _; do
+    [ "$key" != PPid: ] || [ "$value" != $$ ] || return 0
+  done 2>/dev/null <"/proc/$1/status"
+  return 1
+}
+
 # Ends the process that stands by.
 dismiss() {
+  is_child "${standby:-none}" || standby=''
   [ -n "$standby" ] || return 0
   kill -KILL "$standby" 2>/dev/null
   wait "$standby" 2>/dev/null # its end is no news
@@ -63,11 +75,13 @@ succeed() {
     [ "$early" -lt "$giving_up" ] || return 1
     sleep "0.$early"
   fi
+  is_child "${standby:-none}" || standby=''
   [ -n "$standby" ] || stand_by || return 1
   server=$standby
   standby=''
   is_ready=''
-  echo go >&6
+  restarts=$((restarts + 1))
+  echo "$restarts" >&6
   is_busy=''
   [ -z "$is_ending" ] || kill -TERM "$server"
 }
@@ -81,7 +95,7 @@ ready() {
 
 # Replaces the server by a process that is loaded anew.
 replace() {
-  if [ "$mode" = once ] || [ -z "$is_ready" ] || [ -n "$is_busy" ]; then return; fi
+  if [ "$mode" = once ] || [ -z "$is_ready" ] || [ -n "$is_busy" ] || [ -n "$is_ending" ]; then return; fi
   is_busy=yes
   dismiss
   if stand_by; then
@@ -90,15 +104,17 @@ replace() {
       sleep 0.1
       tries=$((tries + 1))
     done
-    kill -KILL "$server"
+    kill -KILL "$server" # busy until its successor is appointed: another order must not end that one
+  else
+    is_busy=''
   fi
-  is_busy=''
 }
 
 trap '' PIPE # who reads our standard error may be gone
 trap ready USR1
 trap 'is_loaded=yes' USR2
 trap replace HUP
+trap 'is_ending=yes; dismiss; : >"$folder/alone"' ALRM
 trap 'is_ending=yes; kill -TERM "$server"' TERM INT
 
 exec 7</dev/null

@@ -2,7 +2,8 @@
  * How often the kernel has been told of each inode (nlookup of linux/fuse.h).
  * Keeps: an inode is known as long as the kernel may ask for it by number. What a predecessor has told it died with him: an inode
  *   of his counts as known until a forget says as much as was told since, or more, for the kernel drops an inode with all its
- *   references at once (fuse_evict_inode of fs/fuse/inode.c), or until the mount ends.
+ *   references at once (fuse_evict_inode of fs/fuse/inode.c), until the kernel was asked and knows nothing of it (a drop of 0), or
+ *   until the mount ends.
  * Leaves: collecting forgotten orphans to the filesystem, which keeps those with open handles: the kernel also gives back single
  *   references, of a name that led elsewhere meanwhile (fuse_dentry_revalidate).
  */

@@ -16,7 +16,12 @@ export class SharedLostSync implements LostSync {
     this.memory = memory ?? new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)
     this.#flag = new Int32Array(this.memory)
     this.#folder = folder
-    if (memory === undefined && folder.hasLostSync) Atomics.store(this.#flag, 0, 1)
+    if (memory === undefined) this.inherit()
+  }
+
+  /** Takes over what the predecessors have left until now. */
+  inherit(): void {
+    if (this.#folder.hasLostSync) Atomics.store(this.#flag, 0, 1)
   }
 
   get isSet(): boolean {

@@ -2,14 +2,16 @@
  * A FUSE process: serves one volume file at one mountpoint, or stands by to go on when the process that does dies. Started by
  * keeper.sh with StartOptions and the number of its generation.
  * Keeps: it ends with 0 when its mount is gone, which it sees to itself when SIGTERM or SIGINT comes or its leash ends (by force),
- *   with 2 when that is so but the volume could not be made one file, and with 1 when it cannot serve. The first generation mounts; each later one waits for a byte on standard input.
+ *   with 2 when that is so but the volume could not be made one file, and with 1 when it cannot serve. The first generation mounts; each later one waits for a line on standard input.
  * Leaves: the mount to serving.ts, the socket to control-socket.ts, replacing it to the keeper.
  */
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
 import { ControlSocket } from './control-socket.ts'
 import { leashFd } from './descriptors.ts'
+import { volunteer } from './oom-score.ts'
 import {
   protocol,
   type CallMessage,
@@ -19,12 +21,18 @@ import {
   type ReplyMessage,
   type StartOptions,
 } from './messages.ts'
-import type { Handover } from './run-folder.ts'
+import { RunFolder, type Handover } from './run-folder.ts'
 import { Serving } from './serving.ts'
 
 const options = parseOptions(process.argv[2])
 const generation = Number(process.argv[3] ?? 1)
 const logger = makeLogger('litevol-fuse', options.logLevel).child({ file: options.file })
+const folder = new RunFolder(options.runFolder)
+const keeper = process.ppid
+
+/** How long the keeper may take to end the process that stands by, and how often that is looked at, in ms. */
+const dismissTimeoutMs = 5000
+const dismissPollMs = 2
 
 /** The supervisor has ordered the unmount: it has ended its exports before, and need not be told. */
 let isOrdered = false
@@ -120,30 +128,46 @@ function stopWhenAsked(): (serving: Serving) => void {
   }
 }
 
-/** Waits until the predecessor is dead; ends this process when the keeper is. */
-async function waitForTurn(): Promise<void> {
+/** Waits until the predecessor is dead; returns how many were replaced. Ends this process when the keeper is gone. */
+async function waitForTurn(): Promise<number> {
   process.title = `litevol: standing by for ${options.file}`
-  const { promise, resolve } = Promise.withResolvers<undefined>()
-  process.stdin.once('data', () => {
-    resolve(undefined)
+  const beOneAmongOthers = volunteer()
+  const { promise, resolve } = Promise.withResolvers<number>()
+  process.stdin.once('data', (line: Buffer) => {
+    resolve(Number(line.toString()))
   })
   process.stdin.once('end', () => process.exit(0))
-  await promise
+  const restarts = await promise
+  beOneAmongOthers()
   process.stdin.pause()
+  return restarts
 }
 
 /** A signal to the keeper: it may be gone. */
-function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2'): void {
-  if (process.ppid > 1) process.kill(process.ppid, signal)
+function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2' | 'SIGALRM'): void {
+  if (process.ppid === keeper) process.kill(keeper, signal)
+}
+
+/** Has the keeper end the process that stands by: while it has the volume open, SQLite leaves the WAL beside the file. */
+async function dismissStandby(): Promise<void> {
+  const deadline = Date.now() + dismissTimeoutMs
+  tellKeeper('SIGALRM')
+  while (process.ppid === keeper && !folder.isAlone) {
+    if (Date.now() > deadline) {
+      logger.warn('the keeper does not end the process that stands by: the volume may be left with an empty WAL')
+      return
+    }
+    await sleep(dismissPollMs)
+  }
 }
 
 /** Mounts, or takes over when it is time to. */
 async function begin(serving: Serving, onWalPressure: (walBytes: number) => void): Promise<Handover> {
   if (generation === 1) return serving.start(onWalPressure)
   await serving.loaded
+  await serving.standBy()
   tellKeeper('SIGUSR2')
-  await waitForTurn()
-  return serving.takeOver(onWalPressure)
+  return serving.takeOver(await waitForTurn(), onWalPressure)
 }
 
 /** Snapshots are still read: closing the volume, as `abandon` would, changes their bytes; the end of this process does not. */
@@ -157,7 +181,7 @@ async function main(): Promise<void> {
     control.socket?.broadcast({ type: 'wal-pressure', walBytes })
   })
   const { kernel, flags, maxWrite } = negotiated
-  const who = { pid: process.pid, keeper: process.ppid, generation, restarts, driver: options.driver }
+  const who = { pid: process.pid, keeper, generation, restarts, driver: options.driver }
   const ready: EventMessage = { type: 'ready', protocol, ...who, kernel, flags, maxWrite, dirtyLimit }
   const calls = makeCalls(serving)
   const socket = await ControlSocket.listen(options.runFolder, ready, (call) => answer(calls, call))
@@ -170,6 +194,7 @@ async function main(): Promise<void> {
     await serving.ended
     isGone = true
     if (!isOrdered) socket.broadcast({ type: 'unmounted' })
+    await dismissStandby()
     await serving.finish(() => socket.isWatched)
   } catch (error) {
     if (options.driver === 'fuse-native' && !isHeld(error)) await serving.abandon() // nobody can go on with it

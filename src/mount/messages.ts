@@ -35,8 +35,6 @@ export interface StartOptions {
   readonly holdSnapshot: boolean
   /** WAL bytes that held snapshots may cost: past half of them `wal-pressure` events tell of it. */
   readonly snapshotWalLimit: number
-  /** How many mounts share the memory limit of this process's cgroup, this one included: the dirty limit is divided among them. */
-  readonly mounts: number
   /** How long to wait for another owner of the file that is finishing, in ms. */
   readonly ownerTimeoutMs: number
 }

@@ -1,10 +1,10 @@
 /**
  * The open file handles of a mount, in memory that both threads of the FUSE process see, and in a file for its successor.
  * Keeps: a handle's slot is set before the kernel learns of it and cleared at its release; one thread writes, the other only reads;
- *   the file, on tmpfs, outlives the process, not the machine.
+ *   the file, on tmpfs, outlives the process, not the machine; while a RELEASE may come again, no new handle gets a slot that was used.
  * Leaves: what is done with the open files to volume-filesystem.ts (serving) and serving.ts (flushing, busy or not).
  */
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { ErrnoError, type Fh, type Ino } from '../base/index.ts'
 
 /** Slots at the start, and at most: a million open files at once. */
@@ -52,7 +52,7 @@ export class OpenFiles {
   /** Handles of a predecessor by the request that opened them: it may be sent again. */
   readonly #inherited = new Map<number, Fh>()
   /** Slots given back; taken before new ones. */
-  readonly #free: Fh[] = []
+  #free: Fh[] = []
   #next = 1
   #request = 0
 
@@ -62,7 +62,18 @@ export class OpenFiles {
     this.#slots = new BigInt64Array(shared.slots)
     this.#counters = new Int32Array(shared.counters)
     this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
-    for (const handle of readHandles(path)) this.#inherit(handle)
+    const { handles, slots } = readHandles(path)
+    while (this.#next < slots) this.#newSlot()
+    for (const handle of handles) this.#inherit(handle)
+  }
+
+  /** No OPEN or RELEASE comes again: what is free may be used, lowest slots first, and the file ends with the last open handle. */
+  compact(): void {
+    this.#inherited.clear()
+    while (this.#next > 1 && Atomics.load(this.#slots, this.#next - 1) === 0n) this.#next--
+    this.#free = []
+    for (let fh = this.#next - 1; fh > 0; fh--) if (Atomics.load(this.#slots, fh) === 0n) this.#free.push(fh as Fh)
+    ftruncateSync(this.#file, this.#next * recordBytes)
   }
 
   /** Counts a request; a handle that is opened now is its. */
@@ -107,9 +118,8 @@ export class OpenFiles {
     Atomics.store(this.#slots, fh, value)
   }
 
-  /** Takes a handle over. Free slots between are left alone: a RELEASE that comes again must not hit a new handle. */
+  /** Takes a handle over. */
   #inherit({ fh, value, request }: InheritedHandle): void {
-    while (this.#next <= fh + 1) this.#newSlot()
     Atomics.store(this.#slots, fh, value)
     Atomics.add(this.#counters, HANDLES, 1)
     this.#inherited.set(request, fh as Fh)
@@ -122,14 +132,15 @@ export class OpenFiles {
   }
 }
 
-function readHandles(path: string): InheritedHandle[] {
+/** The open handles, and how many slots have been in use; slot 0 counts. */
+function readHandles(path: string): { readonly handles: InheritedHandle[]; readonly slots: number } {
   const records = readFileSync(path)
   const count = Math.floor(records.length / recordBytes)
   const handles = Array.from({ length: count }, (_, fh) => {
     const at = fh * recordBytes
     return { fh, value: records.readBigInt64LE(at), request: records.readDoubleLE(at + 8) }
   })
-  return handles.filter(({ value }) => value !== 0n)
+  return { handles: handles.filter(({ value }) => value !== 0n), slots: count }
 }
 
 /** Open handles, as the other thread sees them. */

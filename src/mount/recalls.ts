@@ -1,20 +1,22 @@
 /**
  * The requests that predecessors on this FUSE connection have committed last, one for each: none of them may be answered yet.
- * Keeps: a request stays known for as long as the connection lasts. The volume itself names one, but a successor commits others
+ * Keeps: a request stays known until all that is sent again is answered. The volume itself names one, but a successor commits others
  *   before it is asked for that one again (a FORGET comes before all that is sent again), and may die then too.
  * Leaves: noting the request in the transaction to engine/state.ts, answering it to fuse/operation-table.ts.
  */
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, truncateSync, writeSync } from 'node:fs'
 import type { CommittedRequest } from '../engine/index.ts'
 
 /** In the file, for each: its number and the inode that its answer names, as 64-bit floats. */
 const recordBytes = 16
 
 export class Recalls {
+  readonly #path: string
   readonly #inos = new Map<number, number>()
 
   /** `path` names the file that outlives this process; `last`, what the one before has committed last, is added to it. */
   constructor(path: string, last: CommittedRequest | undefined) {
+    this.#path = path
     const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
     try {
       const records = readFileSync(file)
@@ -34,5 +36,17 @@ export class Recalls {
   /** When a predecessor has committed that request: the inode that its answer names, or 0. Undefined when none has. */
   find(request: number): number | undefined {
     return this.#inos.get(request)
+  }
+
+  /** Whether an answer that may still have to be given names the inode. */
+  names(ino: number): boolean {
+    return [...this.#inos.values()].includes(ino)
+  }
+
+  /** All of them are answered. */
+  clear(): void {
+    if (this.#inos.size === 0) return
+    this.#inos.clear()
+    truncateSync(this.#path)
   }
 }

@@ -1,43 +1,115 @@
 /**
  * The copy of the request in hand, and of each LSEEK that is answered later, for kernels that cannot send them again (before Linux 6.9).
- * Keeps: what was read from the device is on tmpfs before it is served, and stays there until the next one is.
- * Leaves: a process that is killed between the kernel's copy and ours loses the request: nothing can be done about that there.
+ * Keeps: what was read from the device is on tmpfs before it is served, and stays there until it is answered. One write(2) makes the
+ *   copy, and ends with the header: a process killed in it leaves no half of a request.
+ * Leaves: a request whose process is killed before the copy is whole to lost-requests.ts.
+ *
+ * In the file: what follows the header, up to `headerAt`; the header, whose first 4 bytes, the length, are 0 when no request is in
+ * hand; then CopyMarks as two 64-bit floats.
  */
-import { closeSync, constants, openSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+  writevSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import type { Nodeid } from '../base/index.ts'
-import type { LateSeek } from '../fuse/index.ts'
+import { opcodes, type LateSeek } from '../fuse/index.ts'
 
-/** The first 4 bytes of a request are its length (fuse_in_header). */
-const lengthBytes = 4
+/** Larger than any request; the start of a page, so that the header is written whole or not at all. */
+const headerAt = 2 << 20
+
+/** fuse_in_header of linux/fuse.h: its length, and where in it stands what is needed here. */
+const headerBytes = 40
+const opcodeAt = 4
+const uniqueAt = 8
+
+const marksAt = headerAt + headerBytes
+const marksBytes = 16
+
+/** What is known of the requests copied so far, by number. */
+export interface CopyMarks {
+  /** The last one of those that are to be answered, which FORGETs are not. */
+  readonly lastRequest: number
+  /** The highest number of all, FORGETs included. */
+  readonly highest: number
+}
 
 export class RequestCopy {
   readonly #file: number
+  readonly #marks = Buffer.alloc(marksBytes)
+  #lastRequest: number
+  #highest: number
 
-  constructor(path: string) {
+  /** `marks` are those of the predecessor, if there was one. */
+  constructor(path: string, { lastRequest, highest }: CopyMarks) {
     this.#file = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600)
+    this.#lastRequest = lastRequest
+    this.#highest = highest
   }
 
-  /** Keeps the first `length` bytes of `request`: the body first, since the length in front says that it is whole. */
+  /** Keeps the first `length` bytes of `request`. */
   keep(request: Buffer, length: number): void {
-    writeSync(this.#file, zero, 0, lengthBytes, 0)
-    writeSync(this.#file, request, lengthBytes, length - lengthBytes, lengthBytes)
-    writeSync(this.#file, request, 0, lengthBytes, 0)
+    if (!isInterrupt(request)) this.#count(request.readUInt32LE(opcodeAt), numberOf(request))
+    writevSync(
+      this.#file,
+      [request.subarray(headerBytes, length), request.subarray(0, headerBytes), this.#marks],
+      headerAt - (length - headerBytes),
+    )
+  }
+
+  /** The request in hand is answered. */
+  drop(): void {
+    writeSync(this.#file, noLength, 0, noLength.length, headerAt)
   }
 
   close(): void {
     closeSync(this.#file)
   }
+
+  #count(opcode: number, number: number): void {
+    if (opcode !== opcodes.FORGET && opcode !== opcodes.BATCH_FORGET) this.#lastRequest = number
+    this.#highest = Math.max(this.#highest, number)
+    this.#marks.writeDoubleLE(this.#lastRequest, 0)
+    this.#marks.writeDoubleLE(this.#highest, 8)
+  }
 }
 
-const zero = Buffer.alloc(lengthBytes)
+const noLength = Buffer.alloc(4)
 
-/** The request that a predecessor had in hand, which may be answered; undefined when there was none. */
-export function readRequestCopy(path: string): Buffer | undefined {
-  const bytes = readFileSync(path)
-  const length = bytes.length < lengthBytes ? 0 : bytes.readUInt32LE(0)
-  if (length === 0) return undefined
-  return bytes.subarray(0, length)
+/** `unique`, as a number: no kernel counts as far as 2^53. */
+export function numberOf(request: Buffer): number {
+  return request.readUInt32LE(uniqueAt + 4) * 2 ** 32 + request.readUInt32LE(uniqueAt)
+}
+
+/** Whether it is an INTERRUPT, whose number is that of the request that it interrupts. */
+export function isInterrupt(request: Buffer): boolean {
+  return request.readUInt32LE(opcodeAt) === opcodes.INTERRUPT
+}
+
+/** What a predecessor has left. */
+export interface LeftCopy {
+  /** The request that it had in hand, which may be answered; undefined when there was none. */
+  readonly request: Buffer | undefined
+  readonly marks: CopyMarks
+}
+
+export function readRequestCopy(path: string): LeftCopy {
+  const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0)
+  if (bytes.length < marksAt + marksBytes) return { request: undefined, marks: { lastRequest: 0, highest: 0 } }
+  const length = bytes.readUInt32LE(headerAt)
+  const marks = { lastRequest: bytes.readDoubleLE(marksAt), highest: bytes.readDoubleLE(marksAt + 8) }
+  if (length === 0) return { request: undefined, marks }
+  const header = bytes.subarray(headerAt, marksAt)
+  return { request: Buffer.concat([header, bytes.subarray(headerAt - (length - headerBytes), headerAt)]), marks }
 }
 
 /** Its files are named so, with `unique` behind. */

@@ -43,6 +43,11 @@ export class RunFolder {
     return join(this.#folder, 'request')
   }
 
+  /** Whether the keeper has ended the process that stood by, and starts no other. */
+  get isAlone(): boolean {
+    return existsSync(join(this.#folder, 'alone'))
+  }
+
   /** Whether a process of this mount could not sync (Volume.sync). */
   get hasLostSync(): boolean {
     return existsSync(join(this.#folder, 'lost-sync'))

@@ -4,15 +4,16 @@
  *   predecessor left unanswered.
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
-import { parentPort } from 'node:worker_threads'
-import { makeLogger, toPlainError, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
+import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
+import { LostRequests } from './lost-requests.ts'
 import { SharedLostSync } from './lost-sync.ts'
 import type { SharedFiles } from './open-files.ts'
 import { PoisonGuard } from './poison.ts'
-import { RequestCopy, keepSeek, readRequestCopy, readSeeks } from './request-copy.ts'
+import { RequestCopy, keepSeek, readRequestCopy, readSeeks, type LeftCopy } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
 
@@ -25,6 +26,8 @@ export interface ThreadOptions {
   readonly runFolder: string
   /** 1 for the process that mounts, more for each successor. */
   readonly generation: number
+  /** Another process serves the volume still, until the order to serve. */
+  readonly isStandingBy: boolean
   /** Whether the kernel is asked to send unanswered requests again; otherwise a copy of each is kept. */
   readonly useResend: boolean
   readonly shared: SharedFiles
@@ -34,12 +37,23 @@ export interface ThreadOptions {
 }
 
 /** Control thread → this one. */
-export type ThreadOrder = { readonly order: 'open'; readonly options: ThreadOptions } | { readonly order: 'serve' | 'close' }
+export type ThreadOrder =
+  | { readonly order: 'open'; readonly options: ThreadOptions }
+  | { readonly order: 'serve' | 'close' }
+  /** While it serves, it looks for this one by itself: those of the doubtful that the kernel does not know. Once. */
+  | ForgottenOrder
+
+interface ForgottenOrder {
+  readonly order: 'forgotten'
+  readonly inos: readonly number[]
+}
 
 /** This one → control thread. */
 export type ThreadReport =
   | { readonly type: 'loaded' }
   | { readonly type: 'opened'; readonly root: number }
+  /** Inodes without a name that the kernel may have forgotten; answered by the order `forgotten`. */
+  | { readonly type: 'doubtful'; readonly inos: readonly number[] }
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   /** The mount is gone. */
   | { readonly type: 'ended' }
@@ -53,43 +67,42 @@ const report = (message: ThreadReport): void => {
   port.postMessage(message)
 }
 
+/** What serves the volume, with what predecessors have left. */
+interface Parts {
+  readonly filesystem: VolumeFilesystem
+  readonly guard: PoisonGuard
+  readonly copy: RequestCopy | undefined
+  /** What a predecessor had in hand when it died. */
+  readonly left: LeftCopy | undefined
+}
+
 /** The open volume, and what serves it. */
 class Service {
   readonly #options: ThreadOptions
   readonly #volume: Volume
-  readonly #filesystem: VolumeFilesystem
-  readonly #guard: PoisonGuard
-  readonly #copy: RequestCopy | undefined
-  /** What a predecessor had in hand when it died. */
-  readonly #left: Buffer | undefined
+  readonly #folder: RunFolder
+  #parts: Parts | undefined
+  /** Until something was read. */
+  #lost: LostRequests | undefined
+  /** The order `forgotten` is still to come. */
+  #isAsking = false
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
   constructor(options: ThreadOptions) {
-    const { file, connection, generation, shared, logLevel, useResend } = options
-    const folder = new RunFolder(options.runFolder)
+    const { file, connection, generation, isStandingBy, logLevel } = options
     this.#options = options
+    this.#folder = new RunFolder(options.runFolder)
     this.#failpoint = Failpoint.find(process.env['LITEVOL_FAILPOINT'], generation)
     const failpoint = this.#failpoint
-    this.#volume = Volume.open(file, {
-      fuseConnection: connection,
-      lostSync: new SharedLostSync(folder, options.lostSync),
-      ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
-    })
     this.#logger = makeLogger('litevol-fuse', logLevel)
-    const isSuccessor = generation > 1
-    this.#filesystem = new VolumeFilesystem(this.#volume, {
-      shared,
-      handlesFile: folder.handles,
-      recallsFile: folder.recalls,
-      isSuccessor,
-      onFault: (err, ino) => {
-        this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
-      },
-    })
-    this.#guard = new PoisonGuard(folder.suspect)
-    this.#left = isSuccessor && !useResend ? readRequestCopy(folder.request) : undefined
-    this.#copy = useResend ? undefined : new RequestCopy(folder.request)
+    const openOptions = {
+      fuseConnection: connection,
+      lostSync: new SharedLostSync(this.#folder, options.lostSync),
+      ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
+    }
+    this.#volume = isStandingBy ? Volume.standBy(file, openOptions) : Volume.open(file, openOptions)
+    if (!isStandingBy) this.#parts = this.#prepare()
   }
 
   get root(): number {
@@ -97,12 +110,15 @@ class Service {
   }
 
   serve(): void {
-    const { deviceFd, generation, useResend, runFolder } = this.#options
+    const { deviceFd, generation, isStandingBy, useResend, runFolder } = this.#options
+    if (isStandingBy) this.#volume.resume()
+    this.#parts ??= this.#prepare()
+    const { filesystem, guard, copy, left } = this.#parts
     const isSuccessor = generation > 1
-    const observer = this.#observer()
-    const session = new FuseSession(deviceFd, this.#filesystem, {
+    const observer = this.#observer(copy)
+    const session = new FuseSession(deviceFd, filesystem, {
       logger: this.#logger,
-      guard: this.#guard,
+      guard,
       ...(observer && { observer }),
       onInit: (negotiated) => {
         report({ type: 'negotiated', negotiated })
@@ -112,32 +128,82 @@ class Service {
         report({ type: 'late-seek', seek })
       },
     })
+    this.#reportDoubtful(filesystem.doubtful())
     if (isSuccessor && useResend) requestResend(deviceFd)
-    if (isSuccessor && !useResend) for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
-    if (this.#left !== undefined) session.serveCopy(this.#left)
+    if (left !== undefined) {
+      this.#lost?.refuseAhead()
+      for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
+      if (left.request !== undefined) session.serveCopy(left.request)
+    }
     session.serve()
     report({ type: 'ended' })
   }
 
   close(): void {
-    this.#filesystem.close()
-    this.#guard.close()
-    this.#copy?.close()
+    this.#parts?.filesystem.close()
+    this.#parts?.guard.close()
+    this.#parts?.copy?.close()
     this.#volume.close()
     report({ type: 'closed' })
   }
 
-  #observer(): RequestObserver | undefined {
-    const [copy, failpoint] = [this.#copy, this.#failpoint]
+  /** When it is our turn: what predecessors left is complete only then. */
+  #prepare(): Parts {
+    const { deviceFd, generation, shared, useResend } = this.#options
+    const isSuccessor = generation > 1
+    const { handles, recalls, suspect, request } = this.#folder
+    const filesystem = new VolumeFilesystem(this.#volume, {
+      shared,
+      handlesFile: handles,
+      recallsFile: recalls,
+      isSuccessor,
+      takeForgotten: () => this.#takeForgotten(),
+      onFault: (err, ino) => {
+        this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
+      },
+    })
+    const guard = new PoisonGuard(suspect)
+    if (useResend) return { filesystem, guard, copy: undefined, left: undefined }
+    const left = readRequestCopy(request)
+    const copy = new RequestCopy(request, left.marks)
+    if (!isSuccessor) return { filesystem, guard, copy, left: undefined }
+    this.#lost = new LostRequests(deviceFd, left.marks, this.#logger)
+    return { filesystem, guard, copy, left }
+  }
+
+  #observer(copy: RequestCopy | undefined): RequestObserver | undefined {
+    const failpoint = this.#failpoint
     if (copy === undefined && failpoint === undefined) return undefined
     return {
-      read(request, length, isCopy) {
-        if (!isCopy) copy?.keep(request, length)
+      read: (request, length, isCopy) => {
         failpoint?.begin(request.readUInt32LE(4))
+        if (!isCopy) this.#keep(request, length, copy)
+        failpoint?.reach('received')
       },
       served: () => failpoint?.reach('committed'),
-      answered: () => failpoint?.reach('answered'),
+      answered: () => {
+        failpoint?.reach('answered')
+        copy?.drop()
+      },
     }
+  }
+
+  #reportDoubtful(inos: readonly number[]): void {
+    this.#isAsking = inos.length > 0
+    if (this.#isAsking) report({ type: 'doubtful', inos })
+  }
+
+  #takeForgotten(): readonly Ino[] {
+    if (!this.#isAsking || port === null) return []
+    const received = receiveMessageOnPort(port) as { readonly message: ForgottenOrder } | undefined
+    if (received === undefined) return []
+    this.#isAsking = false
+    return received.message.inos as readonly Ino[]
+  }
+
+  #keep(request: Buffer, length: number, copy: RequestCopy | undefined): void {
+    if (this.#lost?.refuseBelow(request) === true) this.#lost = undefined
+    copy?.keep(request, length)
   }
 }
 
@@ -156,6 +222,8 @@ function obey(message: ThreadOrder): void {
       service?.close()
       port?.close()
       return
+    case 'forgotten':
+      return // the mount is gone: closing the volume removes them
     default:
       message satisfies never
   }

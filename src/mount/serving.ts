@@ -11,6 +11,7 @@ import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimi
 import { startCheckpointing } from './checkpointing.ts'
 import { lockFd } from './descriptors.ts'
 import { DirectServer } from './direct-server.ts'
+import { followMemory } from './dirty-pages.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
 import { SharedLostSync } from './lost-sync.ts'
@@ -35,9 +36,13 @@ const servers = { direct: DirectServer, 'fuse-native': NativeServer } as const
 /** Snapshots of one generation are numbered from a multiple of this, so that one of a dead process is never taken for another. */
 const snapshotsPerGeneration = 1_000_000
 
-/** What belongs to a file that this process has. */
-interface Held {
-  readonly owner: Owner
+interface DeviceNumber {
+  readonly major: number
+  readonly minor: number
+}
+
+/** The volume as this thread has it open. */
+interface Opened {
   readonly maintenance: Maintenance
   readonly lostSync: SharedLostSync
 }
@@ -51,13 +56,14 @@ export class Serving {
   readonly #shared = makeSharedFiles()
   readonly #snapshots = new Map<number, Snapshot>()
   #nextSnapshot: number
-  #held: Held | undefined
+  #owner: Owner | undefined
+  #opened: Opened | undefined
   /** The unmount under way. */
   #unmounting: Promise<void> | undefined
-  #minor: number | undefined
-  /** The mount's device number as in mountinfo, once there is one. */
-  #device: string | undefined
-  #stopCheckpointing: (() => void) | undefined
+  /** The mount's device number, once there is one. */
+  #device: DeviceNumber | undefined
+  /** How to stop what goes on beside serving. */
+  #upkeep: readonly (() => void)[] = []
 
   /** Loads what it needs, so that `start` or `takeOver` has nothing to wait for but the file. */
   constructor(options: StartOptions, generation: number, logger: Logger) {
@@ -78,33 +84,48 @@ export class Serving {
   async start(onWalPressure: (walBytes: number) => void): Promise<Handover> {
     process.title = `litevol: opening ${this.#options.file}`
     const { file, ownerTimeoutMs, holdSnapshot } = this.#options
-    const owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
+    this.#owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
     this.#setTitle('serving')
     try {
-      const held = this.#hold(owner)
-      if (holdSnapshot) this.#snapshots.set(0, held.maintenance.acquireSnapshot())
-      const handover = await this.#mount(held)
+      this.#opened = this.#open()
+      if (holdSnapshot) this.#snapshots.set(0, this.#maintenance.acquireSnapshot())
+      const handover = await this.#mount(this.#opened)
       this.#folder.writeHandover(handover)
-      this.#startCheckpointing(onWalPressure)
+      this.#startUpkeep(onWalPressure)
       return handover
     } catch (error) {
       await this.abandon()
-      owner.release()
+      this.#owner.release()
       throw error
     }
   }
 
-  /** Goes on with the connection of a predecessor that is dead. */
-  async takeOver(onWalPressure: (walBytes: number) => void): Promise<Handover> {
+  /** Opens the volume beside the process that serves it, so that `takeOver` need not. One of an older format is left to `takeOver`. */
+  async standBy(): Promise<void> {
+    const opened = this.#open()
+    if (!opened.maintenance.isCurrent) {
+      opened.maintenance.close()
+      return
+    }
+    await this.#server.open(this.#parts(opened, true))
+    this.#opened = opened
+  }
+
+  /** Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. */
+  async takeOver(restarts: number, onWalPressure: (walBytes: number) => void): Promise<Handover> {
+    const { file } = this.#options
+    this.#owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
+    if (this.#opened === undefined) {
+      this.#opened = this.#open()
+      await this.#server.open(this.#parts(this.#opened, false))
+    }
+    this.#opened.lostSync.inherit()
+    this.#server.takeOver() // first of all: consumers wait
     this.#setTitle('serving')
     const before = this.#folder.readHandover()
-    const { file } = this.#options
-    const owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
-    await this.#server.open(this.#parts(this.#hold(owner)))
-    this.#server.takeOver()
     this.#knowMount(findMount(this.#options.mountpoint)) // gone where the predecessor was unmounting
-    this.#startCheckpointing(onWalPressure)
-    const handover = { ...before, restarts: before.restarts + 1 }
+    this.#startUpkeep(onWalPressure)
+    const handover = { ...before, restarts: Number.isNaN(restarts) ? before.restarts + 1 : restarts } // an older keeper says `go`
     this.#folder.writeHandover(handover)
     return handover
   }
@@ -187,31 +208,31 @@ export class Serving {
    */
   async finish(isWatched: () => boolean): Promise<void> {
     this.#setTitle('closing')
-    this.#stopCheckpointing?.()
+    for (const stop of this.#upkeep) stop()
     const deadline = Date.now() + releaseTimeoutMs
     while (this.#snapshots.size > 0 && isWatched()) {
       if (Date.now() > deadline) throw new ErrnoError('EBUSY', 'snapshots are still held: the volume is left with its WAL')
       await sleep(releasePollMs)
     }
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
-    this.#held?.maintenance.close()
+    this.#opened?.maintenance.close()
     await this.#server.close()
-    this.#held?.owner.release()
+    this.#owner?.release()
   }
 
-  #hold(owner: Owner): Held {
-    const lostSync = new SharedLostSync(this.#folder) // only now: a predecessor may have noted it until its end
-    this.#held = { owner, maintenance: new Maintenance(this.#options.file, lostSync), lostSync }
-    return this.#held
+  #open(): Opened {
+    const lostSync = new SharedLostSync(this.#folder)
+    return { maintenance: new Maintenance(this.#options.file, lostSync), lostSync }
   }
 
   get #maintenance(): Maintenance {
-    if (this.#held === undefined) throw new ErrnoError('EIO', 'volume: is not open')
-    return this.#held.maintenance
+    if (this.#opened === undefined) throw new ErrnoError('EIO', 'volume: is not open')
+    return this.#opened.maintenance
   }
 
-  #parts({ maintenance, lostSync }: Held): ServerParts {
-    return { options: this.#options, generation: this.#generation, shared: this.#shared, lostSync, maintenance, logger: this.#logger }
+  #parts({ maintenance, lostSync }: Opened, isStandingBy: boolean): ServerParts {
+    const [options, generation, shared, logger] = [this.#options, this.#generation, this.#shared, this.#logger]
+    return { options, generation, isStandingBy, shared, lostSync, maintenance, logger }
   }
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */
@@ -220,32 +241,34 @@ export class Serving {
     await this.finish(() => false).catch(() => undefined)
   }
 
-  async #mount(held: Held): Promise<Handover> {
-    const { mounts, mountpoint } = this.#options
-    await this.#server.open(this.#parts(held))
+  async #mount(opened: Opened): Promise<Handover> {
+    const { mountpoint } = this.#options
+    await this.#server.open(this.#parts(opened, false))
     const negotiated = await this.#server.mount()
     const { major, minor } = deviceNumber(mountpoint)
     this.#knowMount({ major, minor })
-    return { restarts: 0, negotiated, dirtyLimit: setDirtyLimit({ major, minor, mounts, readAheadKb }) }
+    return { restarts: 0, negotiated, dirtyLimit: setDirtyLimit({ major, minor, readAheadKb }) }
   }
 
-  #knowMount(mount: { readonly major: number; readonly minor: number } | undefined): void {
+  #knowMount(mount: DeviceNumber | undefined): void {
     if (mount === undefined) return
-    this.#minor = mount.minor
-    this.#device = `${String(mount.major)}:${String(mount.minor)}`
+    this.#device = mount
     this.#setTitle('serving')
   }
 
   /** What ps(1) shows, and what whoever wants the file next goes by (engine/owner.ts). */
   #setTitle(state: 'serving' | 'closing'): void {
     const { file, mountpoint } = this.#options
-    const place = this.#device === undefined ? '' : ` ${this.#device} ${escapeMountinfo(mountpoint)}`
+    const device = this.#device
+    const place = device === undefined ? '' : ` ${String(device.major)}:${String(device.minor)} ${escapeMountinfo(mountpoint)}`
     process.title = state === 'serving' ? `${servingTitle}${place} ${file}` : `litevol: closing ${file}`
   }
 
-  #startCheckpointing(onPressure: (walBytes: number) => void): void {
+  #startUpkeep(onPressure: (walBytes: number) => void): void {
     const { snapshotWalLimit } = this.#options
-    this.#stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger: this.#logger, snapshotWalLimit, onPressure })
+    const [logger, device] = [this.#logger, this.#device]
+    const stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger, snapshotWalLimit, onPressure })
+    this.#upkeep = device === undefined ? [stopCheckpointing] : [stopCheckpointing, followMemory(device, logger)]
   }
 
   async #flush(): Promise<void> {
@@ -283,7 +306,7 @@ export class Serving {
       { mountpoint: this.#options.mountpoint },
       'unmounted, but a bind elsewhere goes on using the mount: its connection is ended',
     )
-    if (this.#minor !== undefined && abortConnection(this.#minor)) {
+    if (this.#device !== undefined && abortConnection(this.#device.minor)) {
       await this.ended
       return
     }

@@ -46,6 +46,8 @@ export interface VolumeFilesystemOptions {
   readonly recallsFile: string
   /** The connection was served by a process that died: what the kernel knew from it, it still knows. */
   readonly isSuccessor: boolean
+  /** Inodes that the kernel is known to have forgotten although no FORGET said so, each once; asked at each FORGET. */
+  readonly takeForgotten?: () => readonly Ino[]
   /** Told of what fails beside a request. */
   readonly onFault: (error: unknown, ino: Ino) => void
 }
@@ -61,11 +63,14 @@ export class VolumeFilesystem implements Filesystem {
   readonly #orphans: Set<Ino>
   /** Those of them that the kernel has forgotten, but whose rows could not be removed yet. */
   readonly #uncollected = new Set<Ino>()
+  readonly #takeForgotten: () => readonly Ino[]
   readonly #onFault: (error: unknown, ino: Ino) => void
 
-  constructor(volume: Volume, { shared, handlesFile, recallsFile, isSuccessor, onFault }: VolumeFilesystemOptions) {
+  constructor(volume: Volume, options: VolumeFilesystemOptions) {
+    const { shared, handlesFile, recallsFile, isSuccessor, takeForgotten = () => [], onFault } = options
     this.#volume = volume
     this.#shared = shared
+    this.#takeForgotten = takeForgotten
     this.#onFault = onFault
     this.#isSuccessor = isSuccessor
     this.#openFiles = new OpenFiles(shared, handlesFile)
@@ -84,13 +89,27 @@ export class VolumeFilesystem implements Filesystem {
     return this.#recalls.find(request)
   }
 
+  catchUp(): void {
+    this.#recalls.clear()
+    this.#openFiles.compact()
+  }
+
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     const inode = this.#volume.lookup(this.#ino(parent), name)
     return inode === undefined ? undefined : this.#enter(inode)
   }
 
   forget(nodeid: Nodeid, nlookup: number): void {
-    const ino = this.#ino(nodeid)
+    this.#drop(this.#ino(nodeid), nlookup)
+    for (const ino of this.#takeForgotten()) this.#drop(ino, 0) // 0: the kernel may have been told of it since
+  }
+
+  /** Orphans that nobody has open, nor an answer names that is still to come: the FORGET of each may have died with a predecessor. */
+  doubtful(): Ino[] {
+    return this.#isSuccessor ? [...this.#orphans].filter((ino) => !this.#isHeld(ino) && !this.#recalls.names(ino)) : []
+  }
+
+  #drop(ino: Ino, nlookup: number): void {
     if (this.#lookups.drop(ino, nlookup) && this.#orphans.has(ino) && !this.#isHeld(ino)) this.#collect(ino)
   }
 

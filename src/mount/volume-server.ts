@@ -14,6 +14,8 @@ export interface ServerParts {
   readonly options: StartOptions
   /** 1 for the process that mounts, more for each successor. */
   readonly generation: number
+  /** Another process serves the volume still, until `takeOver`. */
+  readonly isStandingBy: boolean
   readonly shared: SharedFiles
   /** Shared with `maintenance`. */
   readonly lostSync: SharedLostSync

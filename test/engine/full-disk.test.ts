@@ -5,15 +5,16 @@
  * Replay as in model.test.ts.
  */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ErrnoError, Ino } from '../../src/base/index.ts'
-import { blockSize, createVolumeFile } from '../../src/engine/index.ts'
+import { Volume, blockSize, createVolumeFile } from '../../src/engine/index.ts'
 import { assertProperty } from '../properties.ts'
-import { seededBytes, withFolder } from '../support.ts'
+import { assertClean, readAll, seededBytes, withFolder } from '../support.ts'
 import { additions, calls, type Call, type CallCommand } from './commands.ts'
 import { Pair } from './pair.ts'
 
@@ -50,13 +51,13 @@ class Disk {
 }
 
 /** Runs `work` with a disk of its own. */
-function withDisk(work: (disk: Disk) => void): Promise<void> {
-  return withFolder((folder) => {
+function withDisk(work: (disk: Disk) => void | Promise<void>): Promise<void> {
+  return withFolder(async (folder) => {
     const mountpoint = join(folder, 'disk')
     mkdirSync(mountpoint)
     const disk = new Disk(mountpoint)
     try {
-      work(disk)
+      await work(disk)
     } finally {
       run('umount', mountpoint)
     }
@@ -156,4 +157,35 @@ test('a disk that is full in the middle of anything: the volume is as before, it
       `on a full disk ${String(done)} went through, ${String(refused)} were refused, ${String(stopped)} were stopped midway`,
     )
     assert.ok(done > 0 && stopped > 0)
+  }))
+
+/** Holds SQLite's lock for checkpoints (WAL_CKPT_LOCK, byte 121 of the -shm) for a second, as a long checkpoint does. */
+const longCheckpoint = `
+import fcntl, sys, time
+with open(sys.argv[1], "r+b") as shm:
+    fcntl.lockf(shm, fcntl.LOCK_EX, 1, 121)
+    print("held", flush=True)
+    time.sleep(1)
+`
+
+test('a write that needs the room of the WAL waits for a checkpoint that runs, and is not refused', () =>
+  withDisk(async ({ folder }) => {
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file)
+    const volume = Volume.open(file)
+    const { ino } = volume.create(volume.root, name('a'), { ...owner, mode: 0o100644 })
+    volume.write(ino, 0, seededBytes(1, 10 << 20), writing)
+    volume.write(ino, 0, seededBytes(2, 10 << 20), writing) // 20 MiB of WAL beside a file that has to grow by 10
+    const other = spawn('python3', ['-c', longCheckpoint, `${file}-shm`], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const ended = once(other, 'exit')
+    await once(other.stdout, 'data')
+    const last = seededBytes(3, 10 << 20)
+    try {
+      volume.write(ino, 0, last, writing)
+      assert.ok(readAll(volume, ino).equals(last))
+    } finally {
+      volume.close()
+      assert.deepEqual(await ended, [0, null])
+    }
+    assertClean(file)
   }))

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import { Maintenance, Volume, readVolumeState } from '../../src/engine/index.ts'
-import { assertErrno, makeDirectory, makeFile, withFile, withVolume } from '../support.ts'
+import { assertClean, assertErrno, makeDirectory, makeFile, names, withFile, withVolume } from '../support.ts'
 
 const writing = { keepTimes: false, killPrivileges: false }
 
@@ -139,4 +141,38 @@ test('a request that was rolled back is not recalled', () =>
     const second = Volume.open(file, { fuseConnection: 77 })
     assert.equal(second.inheritedRequest?.number, 10)
     second.close()
+  }))
+
+/** Serves a volume until its twentieth transaction is about to be committed; then it is killed. */
+const killedOwner = `
+const { Volume } = await import(process.argv[1])
+let transactions = 0
+const beforeCommit = () => { if (++transactions === 20) process.kill(process.pid, 'SIGKILL') }
+const volume = Volume.open(process.argv[2], { fuseConnection: 77, beforeCommit })
+process.stdout.write('open')
+await new Promise((resolve) => process.stdin.once('data', resolve))
+for (let n = 1; ; n++) {
+  volume.beginRequest(2 * n)
+  volume.create(volume.root, Buffer.from('f' + n), { uid: 0, gid: 0, mode: 0o100644 })
+}
+`
+
+test('a volume that stood by beside a process that was killed goes on with all that it has committed', () =>
+  withFile(async (file) => {
+    const engine = new URL('../../src/engine/index.ts', import.meta.url).href
+    const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', killedOwner, engine, file]
+    const owner = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    await once(owner.stdout, 'data')
+    const volume = Volume.standBy(file, { fuseConnection: 77 })
+    assert.equal(volume.lookup(volume.root, Buffer.from('f1')), undefined)
+    owner.stdin.write('go')
+    assert.deepEqual(await once(owner, 'exit'), [null, 'SIGKILL'])
+    volume.resume()
+    assert.equal(names(volume, volume.root).length, 19)
+    const last = volume.lookup(volume.root, Buffer.from('f19')) ?? assert.fail('the last committed file is missing')
+    assert.deepEqual(volume.inheritedRequest, { number: 38, ino: last.ino })
+    assert.equal(makeFile(volume, volume.root, 'next'), last.ino + 1)
+    volume.close()
+    assert.ok(!existsSync(`${file}-wal`))
+    assertClean(file)
   }))

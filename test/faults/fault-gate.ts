@@ -67,6 +67,7 @@ export class FaultGate {
       getxattr: (_nodeid, name) => this.#tell(name),
       begin: () => undefined,
       recall: () => undefined,
+      catchUp: () => undefined,
       forget: () => undefined,
       release: () => undefined,
     }

@@ -87,6 +87,10 @@ export class FaultyDisk implements Filesystem {
     return undefined
   }
 
+  catchUp(): void {
+    return
+  }
+
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     if (name.length > NAME_MAX) throw new ErrnoError('ENAMETOOLONG', 'name: longer than 255 bytes')
     const directory = this.#directory(parent)

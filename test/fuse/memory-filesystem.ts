@@ -45,6 +45,10 @@ export class MemoryFilesystem implements Filesystem {
     return undefined
   }
 
+  catchUp(): void {
+    return
+  }
+
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     if (name.length > NAME_MAX) throw new ErrnoError('ENAMETOOLONG', 'name: longer than 255 bytes')
     const key = keyOf(name)

@@ -232,11 +232,11 @@ describe('setDirtyLimit', { skip: noMount }, () => {
   it('sets the limit of a real mount, or says why not', () =>
     withMount(async ({ mountpoint }) => {
       const device = deviceNumber(mountpoint)
-      const sentence = setDirtyLimit({ ...device, mounts: 1, memoryLimit: undefined })
+      const sentence = setDirtyLimit({ ...device, mounts: 1, memory: undefined })
       const ratio = await fs.readFile(`/sys/class/bdi/${device.major}:${device.minor}/max_ratio`, 'utf8')
       if (sentence.startsWith('dirty limit set')) assert.equal(ratio, '20\n')
       else assert.match(sentence, /^dirty limit left at the kernel's default: E/)
-      const small = setDirtyLimit({ ...device, mounts: 1, memoryLimit: 256 * 2 ** 20 })
+      const small = setDirtyLimit({ ...device, mounts: 1, memory: { limit: 256 * 2 ** 20, taken: 0 } })
       assert.match(small, /^dirty limit (set to 64 MiB|left)/)
     }))
 })

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { setDirtyLimit } from '../../src/fuse/index.ts'
-import { memoryLimit } from '../../src/fuse/memory-limit.ts'
+import { memoryRoom } from '../../src/fuse/memory-limit.ts'
 import { abortConnection, deviceNumber, listMounts, parseMountinfo } from '../../src/fuse/mount.ts'
 
 let folder = ''
@@ -43,29 +43,32 @@ describe('mountinfo', () => {
 })
 
 describe('memory limit', () => {
-  it('is the tightest on the way up, in v1 and in v2', () => {
-    for (const [fstype, superOptions, line, file] of [
-      ['cgroup', 'rw,memory', '4:memory:/host/a/b', 'memory.limit_in_bytes'],
-      ['cgroup2', 'rw', '0::/host/a/b', 'memory.max'],
+  it('is the one on the way up that leaves least, in v1 and in v2', () => {
+    for (const [fstype, superOptions, line, file, stat] of [
+      ['cgroup', 'rw,memory', '4:memory:/host/a/b', 'memory.limit_in_bytes', 'cache 5000\nrss 50\ntotal_rss 700\ntotal_shmem 20\n'],
+      ['cgroup2', 'rw', '0::/host/a/b', 'memory.max', 'anon 700\nfile 5000\nshmem 20\n'],
     ] as const) {
       const root = join(folder, fstype)
       mkdirSync(join(root, 'a/b'), { recursive: true })
       writeFileSync(join(root, file), fstype === 'cgroup' ? '9223372036854771712\n' : 'max\n')
       writeFileSync(join(root, 'a', file), '1000\n')
-      writeFileSync(join(root, 'a/b', file), '5000\n')
+      writeFileSync(join(root, 'a/memory.stat'), stat)
+      writeFileSync(join(root, 'a/b', file), '900\n')
+      writeFileSync(join(root, 'a/b/memory.stat'), stat.replaceAll('700', '70'))
       writeFileSync(join(root, 'mountinfo'), `1 2 0:3 /host ${root} rw - ${fstype} none ${superOptions}\n`)
       writeFileSync(join(root, 'cgroup'), `3:cpu:/\n${line}\n`)
-      assert.equal(memoryLimit(root), 1000, fstype)
+      assert.deepEqual(memoryRoom(root), { limit: 1000, taken: 720 }, fstype)
     }
   })
 
   it('is undefined where nothing can be read', () => {
-    assert.equal(memoryLimit(join(folder, 'absent')), undefined)
+    assert.equal(memoryRoom(join(folder, 'absent')), undefined)
   })
 })
 
 describe('dirty limit', () => {
   const mount = { major: 0, minor: 77, mounts: 1 }
+  const memory = { limit: 64 * 2 ** 20, taken: 0 }
   const bdi = (names: readonly string[]): string => {
     const root = mkdtempSync(join(folder, 'bdi-'))
     mkdirSync(join(root, '0:77'))
@@ -76,7 +79,7 @@ describe('dirty limit', () => {
 
   it('is 20 % without a memory limit, strict', () => {
     const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'])
-    const sentence = setDirtyLimit({ ...mount, bdiRoot, memoryLimit: undefined, readAheadKb: 512 })
+    const sentence = setDirtyLimit({ ...mount, bdiRoot, memory: undefined, readAheadKb: 512 })
     assert.equal(sentence, 'dirty limit set to 20 % of the dirty threshold; read-ahead set to 512 KiB')
     assert.deepEqual(
       ['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'].map((name) => valueOf(bdiRoot, name)),
@@ -84,22 +87,28 @@ describe('dirty limit', () => {
     )
   })
 
-  it('is a quarter of the memory limit, divided by the mounts', () => {
+  it('is a quarter of what the memory limit leaves, divided by the mounts', () => {
     const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit'])
-    const sentence = setDirtyLimit({ ...mount, bdiRoot, mounts: 4, memoryLimit: 64 * 2 ** 20 })
-    assert.equal(sentence, 'dirty limit set to 4 MiB: a quarter of the memory limit of 64 MiB divided by the mounts is 4 MiB')
+    const sentence = setDirtyLimit({ ...mount, bdiRoot, mounts: 2, memory: { ...memory, taken: 16 * 2 ** 20 } })
+    assert.equal(sentence, 'dirty limit set to 6 MiB: a quarter of what the memory limit of 64 MiB leaves, divided by the mounts')
+    assert.equal(valueOf(bdiRoot, 'max_bytes'), String(6 * 2 ** 20))
+  })
+
+  it('is the pages of a few requests where the memory limit leaves nothing', () => {
+    const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit'])
+    setDirtyLimit({ ...mount, bdiRoot, memory: { limit: 64 * 2 ** 20, taken: 70 * 2 ** 20 } })
     assert.equal(valueOf(bdiRoot, 'max_bytes'), String(4 * 2 ** 20))
   })
 
   it('stays as it is where a whole percent would be too much', () => {
     const bdiRoot = bdi(['max_ratio', 'strict_limit'])
-    assert.match(setDirtyLimit({ ...mount, bdiRoot, memoryLimit: 4 * 2 ** 10 }), /too little for a whole percent$/)
+    assert.match(setDirtyLimit({ ...mount, bdiRoot, memory: { ...memory, taken: memory.limit } }), /too little for a whole percent$/)
     assert.equal(valueOf(bdiRoot, 'max_ratio'), '')
   })
 
   it('says why nothing was set, and does not throw', () => {
     assert.match(
-      setDirtyLimit({ ...mount, bdiRoot: join(folder, 'absent'), memoryLimit: undefined }),
+      setDirtyLimit({ ...mount, bdiRoot: join(folder, 'absent'), memory: undefined }),
       /^dirty limit left at the kernel's default: ENOENT/,
     )
   })

@@ -62,7 +62,6 @@ export class TestMount {
       logLevel: 'warn',
       holdSnapshot: false,
       snapshotWalLimit: 1 << 30,
-      mounts: 1,
       ownerTimeoutMs: 10_000,
       ...change,
     }

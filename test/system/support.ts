@@ -42,8 +42,8 @@ export class Service {
     this.output = output
   }
 
-  /** Starts `litevol serve` on a free port; returns when it listens. */
-  static async start(roots: Roots, environment: Readonly<Record<string, string>> = {}): Promise<Service> {
+  /** Starts `litevol serve` on a free port; returns when it listens. `launcher` are the words before the command. */
+  static async start(roots: Roots, environment: Readonly<Record<string, string>> = {}, launcher: readonly string[] = []): Promise<Service> {
     const env = {
       ...process.env,
       LITEVOL_PORT: '0',
@@ -53,7 +53,8 @@ export class Service {
       LITEVOL_LOG_LEVEL: 'warn',
       ...environment,
     }
-    const child = spawn(litevol, ['serve'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const [program = litevol, ...args] = [...launcher, litevol, 'serve']
+    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     const output: string[] = []
     const url = Promise.withResolvers<string>()
     for (const stream of [child.stdout, child.stderr]) {
