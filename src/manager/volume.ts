@@ -336,8 +336,9 @@ export class Volume {
   /** The FUSE process is gone while the volume was mounted: unmounted by somebody else, or dead. */
   async #afterExit(process: MountProcess, exit: Exit): Promise<void> {
     if (this.#state.state !== 'mounted' || this.#state.process !== process) return
-    const isClean = exit.code === 0 // it ends so after every unmount in order, whoever asked for it
-    await this.#cleanUp(isClean ? 'the volume was unmounted' : 'the FUSE process died')
+    const isOrdered = exit.code === 0 || exit.code === unsettledCode // it ends so after every unmount, whoever asked for it
+    const unsettled = await this.#cleanUp(isOrdered ? 'the volume was unmounted' : 'the FUSE process died')
+    const isClean = isOrdered && unsettled === undefined
     this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
   }
 
