@@ -32,7 +32,7 @@ export function assertNotAttached(record: VolumeRecord): void {
   const by = attachments.map(({ id, since }) => `${id} since ${since}`).join(', ')
   throw new ErrnoError('EBUSY', `volume ${record.name} (${record.id}): is attached by ${by}`, {
     context: { attachments },
-    hint: 'remove the containers that use it, or tell the HTTP API ?force=true',
+    hint: `remove the containers that use it; what a killed engine has left is forgotten by DELETE /volumes/${record.id}/mount?force=true`,
   })
 }
 
