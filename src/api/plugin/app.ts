@@ -19,6 +19,7 @@ const mediaType = 'application/vnd.docker.plugins.v1.2+json'
 export async function buildPlugin(manager: VolumeManager, log: FastifyBaseLogger): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
+    disableRequestLogging: true, // an engine asks all the time, and what changes anything is in the store's history
     requestTimeout: 0, // bodies.ts limits it
     keepAliveTimeout: 0, // the engine keeps one connection, and would see its end as a failed call
     forceCloseConnections: true, // a stop does not wait for the engine
@@ -26,7 +27,7 @@ export async function buildPlugin(manager: VolumeManager, log: FastifyBaseLogger
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.setErrorHandler((error, request, reply) => {
     const { code, detail, hint, status } = toProblem(error)
-    request.log.warn({ err: error, code, call: request.url }, 'a call of the volume plugin failed')
+    request.log[code === 'not_found' ? 'debug' : 'warn']({ err: error, code, call: request.url }, 'a call of the volume plugin failed')
     return reply.code(status === 404 && code === 'no_route' ? 404 : 500).send({ Err: hint === undefined ? detail : `${detail} (${hint})` })
   })
   app.addHook('onSend', (_request, reply, payload, done) => {
