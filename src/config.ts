@@ -29,6 +29,11 @@ export const settings = {
   host: text('LITEVOL_HOST', '127.0.0.1', 'address to listen on; anything but loopback needs a token file or LITEVOL_INSECURE=1'),
   port: number('LITEVOL_PORT', '8080', [0, 65535], 'TCP port to listen on; 0 takes a free one'),
   socket: path('LITEVOL_SOCKET', '', 'unix socket to listen on instead of host and port'),
+  pluginSocket: path(
+    'LITEVOL_PLUGIN_SOCKET',
+    '',
+    'unix socket of the Docker volume driver, usually /run/docker/plugins/litevol.sock; default: none',
+  ),
   dataRoot: path('LITEVOL_DATA_ROOT', '/var/lib/litevol', 'folder of the store and of the volume files'),
   mountRoot: path('LITEVOL_MOUNT_ROOT', '/mnt/litevol', 'folder of the mountpoints, as the manager sees it'),
   hostMountRoot: path(
@@ -152,6 +157,8 @@ function assertConsistent(config: Config): void {
     const cure = `must be a loopback address unless ${tokenFile.env} names a token file or ${insecure.env}=1`
     throw new ConfigError(`${host.env}: '${config.host}' can be reached by others, ${cure}`)
   }
+  if (config.pluginSocket !== '' && config.pluginSocket === config.socket)
+    throw new ConfigError(`${settings.pluginSocket.env}: '${config.pluginSocket}' is wrong, must be another than ${settings.socket.env}`)
   const isWithin = (inner: string, outer: string): boolean => `${inner}/`.startsWith(`${outer}/`)
   if (isWithin(config.dataRoot, config.mountRoot) || isWithin(config.mountRoot, config.dataRoot)) {
     throw new ConfigError(

@@ -29,6 +29,7 @@ test('files that documents link to exist', () => {
   for (const document of [
     'README.md',
     'docs/design.md',
+    'docs/docker-volume-plugin.md',
     'docs/format.md',
     'docs/posix.md',
     'CONTRIBUTING.md',
