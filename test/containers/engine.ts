@@ -79,6 +79,8 @@ export class Engine {
     const engine = new Engine(mkdtempSync(join(runFolder(), 'engine-')), options)
     mkdirSync(join(engine.folder, 'config'))
     writeFileSync(join(engine.folder, 'daemon.json'), '{}')
+    // Volumes of a driver that is gone: dockerd would ask for each of them for 15 s.
+    for (const name of ['volumes', 'plugins']) rmSync(join(cacheFolder(), 'docker', name), { recursive: true, force: true })
     await engine.startDaemon()
     await engine.#clear()
     return engine

@@ -4,7 +4,7 @@ import { after, afterEach, before, test } from 'node:test'
 import { readManifest } from '../project/project.ts'
 import { Engine, until } from './engine.ts'
 import { baseName, consumerImage, litevolImage } from './images.ts'
-import { Manager, assertNothingMounted, hostMountRoot, managerFlags, readyLimitMs, rights } from './manager.ts'
+import { Manager, assertNothingMounted, hostMountRoot, managerFlags, readyLimitMs, leastRights } from './manager.ts'
 
 /** What is promised, over the base. */
 const mostBytes = 60e6
@@ -93,7 +93,7 @@ test('SIGTERM unmounts every volume, leaves one file for each and ends with 0 wi
 })
 
 test('every log line is JSON, from preflight to the last volume', async () => {
-  const manager = await Manager.start(engine, { rights: rights.privileged })
+  const manager = await Manager.start(engine)
   const id = await manager.provide('logged')
   await manager.consume(`${hostMountRoot}/${id}:/data`, 'echo x >/data/x')
   await manager.stop()
@@ -109,7 +109,7 @@ test('every log line is JSON, from preflight to the last volume', async () => {
 
 test('without a token the container does not listen on every address: it ends, and says what is needed', async () => {
   const flags = managerFlags(engine).filter((flag) => !flag.includes('litevol-token'))
-  const run = ['run', '--name', 'litevol', ...flags.filter((flag, at) => !(['-e', '-v'].includes(flag) && ['-e', '-v', ...rights.least].includes(flags[at + 1] ?? '-e'))), litevolImage] // prettier-ignore
+  const run = ['run', '--name', 'litevol', ...flags.filter((flag, at) => !(['-e', '-v'].includes(flag) && ['-e', '-v', ...leastRights].includes(flags[at + 1] ?? '-e'))), litevolImage] // prettier-ignore
   const { exitCode, stderr } = await engine.tryDocker(run)
   assert.equal(exitCode, 2)
   assert.match(stderr, /LITEVOL_TOKEN_FILE/)

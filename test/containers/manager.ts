@@ -20,11 +20,8 @@ export const readyLimitMs = 30_000
 const tokenInside = '/run/secrets/litevol-token'
 const address = 'http://127.0.0.1:8080'
 
-/** What a container needs so that it may mount: what the README recommends, and the other way. */
-export const rights = {
-  least: ['--cap-add', 'SYS_ADMIN', '--device', '/dev/fuse', '--security-opt', 'apparmor=unconfined'],
-  privileged: ['--privileged'],
-} as const
+/** What a container needs so that it may mount, as README says. `--privileged` asks for more than a machine of the tests may have. */
+export const leastRights = ['--cap-add', 'SYS_ADMIN', '--device', '/dev/fuse', '--security-opt', 'apparmor=unconfined'] as const
 
 /** How to run litevol's container. */
 export interface ManagerChoice {
@@ -42,7 +39,7 @@ export interface Reply {
 }
 
 /** The flags of `docker run` for litevol, but for those that say how it is kept running. */
-export function managerFlags(engine: Engine, { rights: given = rights.least, bind, flags = [] }: ManagerChoice = {}): string[] {
+export function managerFlags(engine: Engine, { rights: given = leastRights, bind, flags = [] }: ManagerChoice = {}): string[] {
   const token = join(engine.folder, 'token')
   writeFileSync(token, 'a-token-of-the-tests\n', { mode: 0o600 })
   mkdirSync(hostMountRoot, { recursive: true })

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { Service, withRoots, type Roots } from '../system/support.ts'
@@ -71,6 +71,7 @@ async function withDriver(
     } finally {
       await removeContainers()
       if (service?.child.exitCode === null) service.child.kill('SIGKILL')
+      rmSync(socket, { force: true }) // dockerd would ask a dead driver for 15 s at each call about a volume
     }
   })
 }

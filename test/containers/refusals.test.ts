@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from 'node:test'
 import { execa } from 'execa'
 import { Engine } from './engine.ts'
 import { litevolImage } from './images.ts'
-import { Manager, assertNothingMounted, hostMountRoot, managerFlags, rights, type ManagerChoice } from './manager.ts'
+import { Manager, assertNothingMounted, hostMountRoot, leastRights, managerFlags, type ManagerChoice } from './manager.ts'
 
 let engine: Engine
 before(async () => (engine = await Engine.start()))
@@ -16,7 +16,7 @@ afterEach(async () => {
 })
 
 const bind = (flag: string): string => `${hostMountRoot}:/mnt${flag}`
-const without = (...words: readonly string[]): readonly string[] => rights.least.filter((_, at, all) => !words.includes(all[at] ?? '') && !words.includes(all[at - 1] ?? '')) // prettier-ignore
+const without = (...words: readonly string[]): readonly string[] => leastRights.filter((_, at, all) => !words.includes(all[at] ?? '') && !words.includes(all[at - 1] ?? '')) // prettier-ignore
 const shared = /give the container -v \/mnt\/litevol:\/mnt:rshared/
 
 /** What is missing, what preflight says of it, and the flag that it tells to add. */
