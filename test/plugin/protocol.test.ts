@@ -1,6 +1,6 @@
 /** The form of the volume plugin protocol: what an engine sends and what it gets, whatever becomes of mounts. */
 import assert from 'node:assert/strict'
-import { renameSync } from 'node:fs'
+import { mkdirSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { shell } from '../mount/support.ts'
@@ -50,17 +50,21 @@ test('docker volume create, ls, inspect and rm: Get, Create, Get, List, Remove',
 )
 
 test('a volume is one to both: made here it is in the API, made there it is here, with its host path', limit, () =>
-  withEngine(async ({ engine, roots, start }) => {
-    const service = await start({ LITEVOL_HOST_MOUNT_ROOT: '/host/volumes' })
+  withEngine(async ({ engine, roots, folder, start }) => {
+    const host = join(folder, 'host')
+    mkdirSync(host)
+    // What `-v HOST:MOUNT_ROOT:rshared` does; withRoots unmounts both.
+    await shell('mount --bind "$1" "$1" && mount --make-rshared "$1" && mount --bind "$1" "$2"', host, roots.mountRoot)
+    const service = await start({ LITEVOL_HOST_MOUNT_ROOT: host })
     await engine.do('Create', { Name: 'here', Opts: {} })
     const there = await service.create('there')
     const { body } = await service.call('GET', '/volumes')
     assert.deepEqual((body as unknown as readonly { name: string }[]).map(({ name }) => name), ['here', 'there']) // prettier-ignore
     await engine.do('Create', { Name: 'there', Opts: {} }) // podman creates what it has not seen yet
-    assert.equal(await engine.mount('there', useId(1)), `/host/volumes/${there}`)
-    assert.deepEqual(await engine.do('Path', { Name: 'there' }), { Mountpoint: `/host/volumes/${there}`, Err: '' })
-    assert.equal((await engine.get('there')).Mountpoint, `/host/volumes/${there}`)
-    assert.equal(await shell('echo x > "$1/x"; cat "$1/x"', join(roots.mountRoot, there)), 'x\n')
+    assert.equal(await engine.mount('there', useId(1)), join(host, there))
+    assert.deepEqual(await engine.do('Path', { Name: 'there' }), { Mountpoint: join(host, there), Err: '' })
+    assert.equal((await engine.get('there')).Mountpoint, join(host, there))
+    assert.equal(await shell('echo x > "$1/x"; cat "$2/x"', join(roots.mountRoot, there), join(host, there)), 'x\n')
   }),
 )
 
