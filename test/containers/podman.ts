@@ -9,7 +9,7 @@ import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writ
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { listMounts } from '../../src/fuse/mount.ts'
-import { callLimitMs, cacheFolder, runFolder, type CallOptions, type Outcome } from './engine.ts'
+import { callLimitMs, runFolder, type CallOptions, type Engine, type Outcome } from './engine.ts'
 
 /** The image of a consumer, as podman knows it. */
 export const podmanConsumer = 'localhost/consumer'
@@ -20,18 +20,14 @@ const settingsFolder = '/etc/containers'
 export interface PodmanOptions {
   /** Sockets of volume drivers, by name. */
   readonly drivers?: Readonly<Record<string, string>>
-  /** Whether its images are kept in the cache folder. Default: they go with the test. */
-  readonly isCached?: boolean
 }
 
 export class Podman {
-  /** Of its settings; and of its storage, unless that is cached. */
+  /** Of its settings and its storage. */
   readonly folder: string
-  readonly #graph: string
 
-  constructor({ drivers = {}, isCached = false }: PodmanOptions = {}) {
+  constructor({ drivers = {} }: PodmanOptions = {}) {
     this.folder = mkdtempSync(join(runFolder(), 'podman-'))
-    this.#graph = isCached ? join(cacheFolder(), 'podman') : join(this.folder, 'graph')
     const containers = [
       '[containers]',
       'default_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]', // no more than the machine may give
@@ -45,7 +41,7 @@ export class Podman {
       'network_backend = "netavark"',
       `network_config_dir = "${join(this.folder, 'networks')}"`,
     ]
-    const storage = ['[storage]', 'driver = "overlay"', `graphroot = "${this.#graph}"`, `runroot = "${this.folder}/run"`]
+    const storage = ['[storage]', 'driver = "overlay"', `graphroot = "${this.folder}/graph"`, `runroot = "${this.folder}/run"`]
     mkdirSync(join(this.folder, 'networks'))
     const own = join(this.folder, 'etc')
     cpSync(settingsFolder, own, { recursive: true })
@@ -104,12 +100,22 @@ export class Podman {
     await this.do('import', tarball, podmanConsumer)
   }
 
-  /** Removes containers, volumes of its own, and what its storage has mounted. */
+  /** Takes an image over from a Docker Engine, under a name of its own. */
+  async load(engine: Engine, image: string, name: string): Promise<void> {
+    const tarball = join(this.folder, 'image.tar')
+    await engine.docker(['save', '-o', tarball, image])
+    await this.do('load', '-q', '-i', tarball)
+    rmSync(tarball)
+    await this.do('tag', image, name)
+  }
+
+  /** Removes containers, volumes, networks, and what its storage has mounted. */
   async end(): Promise<void> {
     await this.try('rm', '-f', '-v', '-t', '0', '--all')
     await this.try('pod', 'rm', '-f', '--all')
     await this.try('volume', 'prune', '-f')
-    const below = listMounts().filter(({ mountpoint }) => [this.folder, this.#graph].some((one) => mountpoint.startsWith(one)))
+    await this.try('network', 'prune', '-f')
+    const below = listMounts().filter(({ mountpoint }) => mountpoint.startsWith(`${this.folder}/`))
     for (const { mountpoint } of below.reverse()) await execa('umount', ['-l', '--', mountpoint], { reject: false })
     await execa('umount', ['-l', '--', settingsFolder], { reject: false })
     rmSync(this.folder, { recursive: true, force: true })
