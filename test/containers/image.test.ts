@@ -1,7 +1,8 @@
 /** The image as it is built: how large, whose, what it says of itself, how it starts, is watched and stops. */
 import assert from 'node:assert/strict'
+import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
-import { readManifest } from '../project/project.ts'
+import { readManifest, root } from '../project/project.ts'
 import { Engine, until } from './engine.ts'
 import { baseName, consumerImage, litevolImage } from './images.ts'
 import { Manager, assertNothingMounted, hostMountRoot, managerFlags, readyLimitMs, leastRights } from './manager.ts'
@@ -113,4 +114,13 @@ test('without a token the container does not listen on every address: it ends, a
   const { exitCode, stderr } = await engine.tryDocker(run)
   assert.equal(exitCode, 2)
   assert.match(stderr, /LITEVOL_TOKEN_FILE/)
+})
+
+test('scripts/smoke-image.sh, by which the workflow tries an image before it is published, finds it working and leaves nothing', async () => {
+  const { exitCode, stdout, stderr } = await engine.run('sh', [join(root, 'scripts/smoke-image.sh'), litevolImage])
+  assert.equal(exitCode, 0, stderr)
+  assert.match(stdout, /litevol:test: works$/)
+  assert.equal(await engine.docker(['ps', '-aq']), '')
+  const broken = await engine.run('sh', [join(root, 'scripts/smoke-image.sh'), consumerImage])
+  assert.equal(broken.exitCode, 1)
 })

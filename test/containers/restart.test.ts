@@ -78,6 +78,7 @@ for (const [what, revive] of [
     assert.deepEqual(hostMounts(), [join(hostMountRoot, id)])
     assert.deepEqual(readdirSync(hostMountRoot), [id])
     assert.equal(await ofRoot.run(`cat /volumes/${id}/file /volumes/${id}/synced; ls -A /volumes`), `one\nsynced\n${id}`)
+    assert.equal(await manager.inside('ls "$LITEVOL_RUN_DIR"'), id)
     assert.match((await ofVolume.try('ls /data')).stderr, /not connected/)
     await engine.docker(['restart', '-t', '1', 'of-volume'])
     assert.equal(await ofVolume.run('cat /data/synced'), 'synced')
@@ -99,6 +100,9 @@ test('a FUSE process that is killed in the container is a pause for the others, 
   ]
   const status = async (): Promise<Readonly<Record<string, unknown>>> => (await manager.call('GET', `/volumes/${id}/mount`)).body
   const lines = async (): Promise<number> => Number(await ofRoot.run(`cat /volumes/${id}/root /volumes/${id}/volume | wc -l`))
+  // As on any host: one process serves, another stands by for it.
+  const standing = 'cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " " | grep -o "litevol: standing by" | sort -u; true'
+  await until('one stands by', readyLimitMs, async () => (await manager.inside(standing)) !== '')
   for (let kills = 1; kills <= 3; kills++) {
     const before = await lines().catch(() => 0)
     await until('the writers go on', readyLimitMs, async () => (await lines().catch(() => 0)) > before)
