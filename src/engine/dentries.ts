@@ -20,7 +20,7 @@ export interface Dentry {
 /** Cookies 1 and 2 are those of `.` and `..`. */
 export const firstCookie = 3
 
-/** Entries fetched at once by a listing: the reply of one READDIR holds about as many. */
+/** Entries fetched at once by a listing: the reply of one READDIR holds about as many. In the SQL itself, as in extents.ts. */
 const page = 128
 
 const table = 'dentries'
@@ -32,7 +32,7 @@ function decode(row: Row): Dentry {
 
 export class Dentries {
   readonly #find: Statement<[number, Buffer], Row>
-  readonly #list: Statement<[number, number, number], Row>
+  readonly #list: Statement<[number, number], Row>
   readonly #last: Statement<[number], number>
   readonly #insert: Statement<[number, number, Buffer, number, number]>
   readonly #delete: Statement<[number, number]>
@@ -45,8 +45,8 @@ export class Dentries {
       .prepare<[number, Buffer], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND name = ?')
       .raw(true)
     this.#list = connection
-      .prepare<[number, number, number], Row>(
-        'SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ?',
+      .prepare<[number, number], Row>(
+        `SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ${String(page)}`,
       )
       .raw(true)
     this.#last = connection
@@ -70,7 +70,7 @@ export class Dentries {
   /** The entries after `cookie`, in order, until `visit` returns false. */
   list(parent: Ino, cookie: number, visit: (dentry: Dentry) => boolean): void {
     for (let after = Math.max(cookie, firstCookie - 1); ;) {
-      const rows = this.#list.all(parent, after, page)
+      const rows = this.#list.all(parent, after)
       for (const row of rows) {
         const dentry = decode(row)
         if (!visit(dentry)) return

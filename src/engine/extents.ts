@@ -20,11 +20,11 @@ export interface Extent {
 /** What lseek(2) looks for. */
 export type SeekTarget = 'data' | 'hole'
 
-/** Rows read in one step, so that a statement never returns a whole huge file. */
+/**
+ * Rows read in one step, so that a statement never returns a whole huge file. It stands in the SQL: SQLite parses a statement anew
+ * each time that its LIMIT is bound (sqlite3ExprIsInteger of expr.c).
+ */
 const stepSize = 1024
-
-/** LIMIT of a statement without one. */
-const unlimited = -1
 
 const table = 'extents'
 
@@ -41,18 +41,17 @@ export const blockEnd = (offset: number): number => blockStart(offset) + blockSi
 
 export class Extents {
   readonly #chunks: Chunks
-  readonly #range: Statement<[number, number, number, number], Row>
+  readonly #range: Statement<[number, number, number], Row>
+  readonly #step: Statement<[number, number, number], Row>
   readonly #insert: Statement<[number, number, number, number, number]>
   readonly #shorten: Statement<[number, number, number]>
   readonly #delete: Statement<[number, number]>
 
   constructor(connection: Connection, chunks: Chunks) {
     this.#chunks = chunks
-    this.#range = connection
-      .prepare<[number, number, number, number], Row>(
-        'SELECT offset, length, chunk, chunk_offset FROM extents WHERE ino = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?',
-      )
-      .raw(true)
+    const range = 'SELECT offset, length, chunk, chunk_offset FROM extents WHERE ino = ? AND offset >= ? AND offset < ? ORDER BY offset'
+    this.#range = connection.prepare<[number, number, number], Row>(range).raw(true)
+    this.#step = connection.prepare<[number, number, number], Row>(`${range} LIMIT ${String(stepSize)}`).raw(true)
     this.#insert = connection.prepare('INSERT INTO extents (ino, offset, length, chunk, chunk_offset) VALUES (?, ?, ?, ?, ?)')
     this.#shorten = connection.prepare('UPDATE extents SET length = ? WHERE ino = ? AND offset = ?')
     this.#delete = connection.prepare('DELETE FROM extents WHERE ino = ? AND offset = ?')
@@ -65,14 +64,14 @@ export class Extents {
 
   /** The extents from the start of the block of `start` to before `end`, in order. */
   inBlocks(ino: Ino, start: number, end: number): Extent[] {
-    return this.#select(ino, blockStart(start), end, unlimited)
+    return this.#range.all(ino, blockStart(start), end).map(decode)
   }
 
   /** All extents of start … end in order, read in steps: the first and the last may reach beyond. Change none while going through them. */
   *each(ino: Ino, start: number, end: number): Generator<Extent> {
     yield* this.overlapping(ino, start, Math.min(end, blockEnd(start)))
     for (let at = blockEnd(start); at < end;) {
-      const step = this.#select(ino, at, end, stepSize)
+      const step = this.#next(ino, at, end)
       yield* step
       const last = step.at(-1)
       if (last === undefined) return
@@ -89,7 +88,7 @@ export class Extents {
   clear(ino: Ino, start: number, end: number): number {
     let freed = this.clearOf(ino, this.overlapping(ino, start, Math.min(end, blockEnd(start))), start, end)
     for (;;) {
-      const step = this.#select(ino, blockEnd(start), end, stepSize)
+      const step = this.#next(ino, blockEnd(start), end)
       if (step.length === 0) return freed
       freed += this.clearOf(ino, step, start, end)
     }
@@ -106,13 +105,13 @@ export class Extents {
 
   /** Removes up to 1024 extents of an inode that is going; returns the bytes freed, or undefined when there were none. Call inside a transaction. */
   removeSome(ino: Ino): number | undefined {
-    const extents = this.#select(ino, 0, Number.MAX_SAFE_INTEGER, stepSize)
+    const extents = this.#next(ino, 0, Number.MAX_SAFE_INTEGER)
     if (extents.length === 0) return undefined
     return extents.reduce((freed, extent) => freed + this.#remove(ino, extent), 0)
   }
 
-  #select(ino: Ino, start: number, end: number, limit: number): Extent[] {
-    return this.#range.all(ino, start, end, limit).map(decode)
+  #next(ino: Ino, start: number, end: number): Extent[] {
+    return this.#step.all(ino, start, end).map(decode)
   }
 
   /** Takes start … end out of one extent, keeping what lies before and after; returns the bytes taken. */

@@ -40,15 +40,16 @@ test('kill -9 of the FUSE process during cp -a is a pause: cp sees no error, and
     const id = await service.create('killed')
     const mountpoint = await service.mount(id)
     const copy = shell('cp -a /usr/share/doc "$1/"', mountpoint)
-    let kills = 0
+    const killed = new Set<number>()
     for (let isDone = false; !isDone;) {
-      const { body } = await service.call('GET', `/volumes/${id}/mount`)
-      process.kill(Number(body['pid']), 'SIGKILL')
-      kills++
+      const pid = Number((await service.call('GET', `/volumes/${id}/mount`)).body['pid'])
+      // On a busy machine the successor may not have said yet who it is.
+      if (!killed.has(pid)) process.kill(pid, 'SIGKILL')
+      killed.add(pid)
       isDone = await Promise.race([copy.then(() => true), sleep(1000, false)])
     }
     await copy
-    assert.ok(kills > 1)
+    assert.ok(killed.size > 1)
     const compare = 'diff -r --no-dereference /usr/share/doc "$1/doc" && echo same'
     assert.equal(await shell(compare, mountpoint), 'same\n')
     const { body } = await service.call('GET', `/volumes/${id}/mount`)
