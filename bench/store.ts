@@ -88,6 +88,7 @@ function makeRecord(index: number): VolumeRecord {
     createdAt: new Date().toISOString(),
     encrypted: false,
     persist: null,
+    attachments: null,
   }
 }
 

@@ -29,9 +29,18 @@ export const settings = {
   host: text('LITEVOL_HOST', '127.0.0.1', 'address to listen on; anything but loopback needs a token file or LITEVOL_INSECURE=1'),
   port: number('LITEVOL_PORT', '8080', [0, 65535], 'TCP port to listen on; 0 takes a free one'),
   socket: path('LITEVOL_SOCKET', '', 'unix socket to listen on instead of host and port'),
+  pluginSocket: path(
+    'LITEVOL_PLUGIN_SOCKET',
+    '',
+    'unix socket of the Docker volume driver, usually /run/docker/plugins/litevol.sock; default: none',
+  ),
   dataRoot: path('LITEVOL_DATA_ROOT', '/var/lib/litevol', 'folder of the store and of the volume files'),
   mountRoot: path('LITEVOL_MOUNT_ROOT', '/mnt/litevol', 'folder of the mountpoints, as the manager sees it'),
-  hostMountRoot: path('LITEVOL_HOST_MOUNT_ROOT', '', 'the mount root as the host sees it; default: the mount root'),
+  hostMountRoot: path(
+    'LITEVOL_HOST_MOUNT_ROOT',
+    '',
+    'the mount root as the host of this container sees it; given, mounts must reach that host',
+  ),
   runRoot: path('LITEVOL_RUN_DIR', '/run/litevol', 'folder on tmpfs for what the processes of a mount share while it lasts'),
   logLevel: choice('LITEVOL_LOG_LEVEL', 'info', logLevels, 'least severe level that is logged'),
   driver: choice(
@@ -86,8 +95,11 @@ export const settings = {
 export type SettingName = keyof typeof settings
 type ValueOf<S> = S extends Setting<infer T> ? T : never
 
-/** Every setting with its value; a path that was not given is empty. */
-export type Config = { readonly [N in SettingName]: ValueOf<(typeof settings)[N]> }
+/** Every setting with its value; a path that was not given is empty, but for the host's mount root. */
+export type Config = { readonly [N in SettingName]: ValueOf<(typeof settings)[N]> } & {
+  /** Whether the host's mount root was given: the host is another mount namespace, which mounts must reach. */
+  readonly isHostElsewhere: boolean
+}
 
 /** The names of all settings, in the table's order. */
 export const settingNames = Object.keys(settings) as SettingName[]
@@ -104,10 +116,11 @@ export class ConfigError extends Error {
 export function readConfig(env: NodeJS.ProcessEnv, flags: Readonly<Partial<Record<SettingName, string>>> = {}): Config {
   const values: Partial<Record<SettingName, unknown>> = {}
   for (const name of settingNames) values[name] = readSetting(settings[name], env, flags[name])
-  const config = values as Config // each row was parsed by its own `parse`
-  const whole = config.hostMountRoot === '' ? { ...config, hostMountRoot: config.mountRoot } : config
-  assertConsistent(whole)
-  return whole
+  const given = values as Omit<Config, 'isHostElsewhere'> // each row was parsed by its own `parse`
+  const isHostElsewhere = given.hostMountRoot !== ''
+  const config = { ...given, isHostElsewhere, hostMountRoot: isHostElsewhere ? given.hostMountRoot : given.mountRoot }
+  assertConsistent(config)
+  return config
 }
 
 /** Whether only this machine can reach the listener. */
@@ -144,6 +157,8 @@ function assertConsistent(config: Config): void {
     const cure = `must be a loopback address unless ${tokenFile.env} names a token file or ${insecure.env}=1`
     throw new ConfigError(`${host.env}: '${config.host}' can be reached by others, ${cure}`)
   }
+  if (config.pluginSocket !== '' && config.pluginSocket === config.socket)
+    throw new ConfigError(`${settings.pluginSocket.env}: '${config.pluginSocket}' is wrong, must be another than ${settings.socket.env}`)
   const isWithin = (inner: string, outer: string): boolean => `${inner}/`.startsWith(`${outer}/`)
   if (isWithin(config.dataRoot, config.mountRoot) || isWithin(config.mountRoot, config.dataRoot)) {
     throw new ConfigError(

@@ -7,7 +7,7 @@
 import { rmSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import { buildApp } from './api/index.ts'
+import { assertSocketFree, buildApp, buildPlugin, listenForRoot } from './api/index.ts'
 import { ErrnoError, messageOf, type Logger } from './base/index.ts'
 import { isLocal, readToken, type Config } from './config.ts'
 import { JournalStore, VolumeManager, runPreflight, unshareMountRoot, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
@@ -37,6 +37,7 @@ export async function startServer(config: Config, log: Logger, showChecks: (chec
   if (token?.isExposed === true) log.warn({ file: config.tokenFile }, 'the token file can be read by other users: chmod 600 it')
   if (token === undefined && !isLocal(config))
     log.warn({ host: config.host }, 'listening without a token on an address that others can reach')
+  if (config.pluginSocket !== '') await assertSocketFree(config.pluginSocket) // before anything is mounted
   const options = optionsOf(config)
   const stores: JournalStore[] = []
   const openStore = (): number => {
@@ -64,18 +65,43 @@ function explain(checks: readonly Check[]): string {
 async function serve(config: Config, store: JournalStore, preflight: Preflight, token: string | undefined, log: Logger): Promise<Server> {
   const manager = new VolumeManager(store, optionsOf(config), log)
   let app: FastifyInstance | undefined
+  let plugin: Plugin | undefined
   const end = async (): Promise<void> => {
-    await Promise.all([app?.close(), manager.close()])
+    await Promise.all([plugin?.close(), app?.close(), manager.close()])
     unshare(config, preflight, log)
   }
   try {
     await manager.restore()
     app = await buildApp({ manager, checks: preflight.checks, token, log })
     const address = await listen(app, config)
+    plugin = await startPlugin(manager, config, log)
     let closing: Promise<void> | undefined
     return { address, restartMounts: () => manager.restartAll(), close: () => (closing ??= end()) }
   } catch (error) {
     await end()
+    throw error
+  }
+}
+
+interface Plugin {
+  close(): Promise<void>
+}
+
+/** The volume driver, when it has a socket. */
+async function startPlugin(manager: VolumeManager, { pluginSocket }: Config, log: Logger): Promise<Plugin | undefined> {
+  if (pluginSocket === '') return undefined
+  const app = await buildPlugin(manager, log)
+  try {
+    const unname = await listenForRoot(app, pluginSocket)
+    log.info({ socket: pluginSocket }, 'the volume driver listens')
+    return {
+      close: () => {
+        unname()
+        return app.close()
+      },
+    }
+  } catch (error) {
+    await app.close()
     throw error
   }
 }
@@ -101,12 +127,13 @@ function unshare(config: Config, { sharing }: Preflight, log: Logger): void {
 }
 
 function optionsOf(config: Config): ManagerOptions {
-  const { dataRoot, runRoot, mountRoot, hostMountRoot, driver, logLevel, exportWalLimit } = config
+  const { dataRoot, runRoot, mountRoot, hostMountRoot, isHostElsewhere, driver, logLevel, exportWalLimit } = config
   return {
     dataRoot,
     runRoot,
     mountRoot,
     hostMountRoot,
+    isHostElsewhere,
     driver,
     hasStandby: config.standby === 'on',
     logLevel,

@@ -16,10 +16,11 @@ declare module 'fastify' {
 /** How long a body may take, in ms. Node's own limit would end a long import too. */
 const bodyTimeoutMs = 60_000
 
-export function readBodies(app: FastifyInstance): void {
+/** `mediaType` is the one that bodies may have; `*`: any, and none. */
+export function readBodies(app: FastifyInstance, mediaType: 'application/json' | '*' = 'application/json'): void {
   const parseJson = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+  app.addContentTypeParser(mediaType, { parseAs: 'string' }, (request, body, done) => {
     const text = body.toString()
     if (text.trim() === '') done(null, {})
     else void parseJson(request, text, done)

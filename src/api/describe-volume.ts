@@ -2,7 +2,28 @@
 import type { VolumeSummary } from '../manager/index.ts'
 import type { VolumeBody } from './schemas.ts'
 
-export function describeVolume({ id, name, createdAt, encrypted, state, mountpoint, hostPath, persist }: VolumeSummary): VolumeBody {
+export function describeVolume({
+  id,
+  name,
+  createdAt,
+  encrypted,
+  state,
+  mountpoint,
+  hostPath,
+  persist,
+  attachments,
+}: VolumeSummary): VolumeBody {
   const mounted = state === 'mounted'
-  return { id, name, created_at: createdAt, encrypted, mounted, state, mountpoint, host_path: hostPath, persist: persist !== null }
+  return {
+    id,
+    name,
+    created_at: createdAt,
+    encrypted,
+    mounted,
+    state,
+    mountpoint,
+    host_path: hostPath,
+    persist: persist !== null,
+    attachments: [...attachments],
+  }
 }

@@ -31,6 +31,7 @@ async function generate(): Promise<string> {
     hasStandby: false,
     mountRoot: folder,
     hostMountRoot: folder,
+    isHostElsewhere: false,
     driver: 'direct' as const,
     logLevel: 'silent' as const,
     exportWalLimit: 0,

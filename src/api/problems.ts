@@ -31,7 +31,7 @@ export interface Problem {
 }
 
 /** Facts of an error's context that a client may use. */
-const publicFacts = ['handles', 'exports', 'findings'] as const
+const publicFacts = ['handles', 'exports', 'attachments', 'findings'] as const
 
 /** How long a client should wait before it tries again, in seconds. */
 const retryAfterSeconds = '1'
@@ -55,7 +55,8 @@ export function sendProblem(reply: FastifyReply, { status, code, detail, hint, m
     .send(body)
 }
 
-function toProblem(error: unknown): Problem {
+/** What an error says to whoever asked. */
+export function toProblem(error: unknown): Problem {
   if (error instanceof ErrnoError) return fromErrno(error)
   if (error instanceof HttpProblem) return fromWord(error.word, error.message, error.hint)
   if (isFastifyError(error)) return fromFastify(error)

@@ -62,6 +62,11 @@ export const MountBody = Type.Object(
 
 export const EmptyBody = Type.Object({}, strict)
 
+const AttachmentReply = Type.Object({
+  id: Type.String({ description: 'What the engine calls this use of the volume; Docker has one for each container' }),
+  since: Type.String({ description: 'RFC 3339, UTC' }),
+})
+
 export const VolumeReply = Type.Object({
   id: Identity,
   name: Type.String({ examples: ['photos'] }),
@@ -72,6 +77,7 @@ export const VolumeReply = Type.Object({
   mountpoint: Mountpoint,
   host_path: HostPath,
   persist: Type.Boolean({ description: 'Mounted again whenever the manager starts' }),
+  attachments: Type.Array(AttachmentReply, { description: 'Who has it attached through the volume plugin, oldest first' }),
 })
 
 export const VolumeListReply = Type.Array(VolumeReply)
@@ -132,6 +138,7 @@ export const ProblemReply = Type.Object(
     hint: Type.Optional(Type.String({ description: 'What the operator can do' })),
     handles: Type.Optional(Type.Integer({ description: 'With busy: open handles' })),
     exports: Type.Optional(Type.Integer({ description: 'With busy: running exports' })),
+    attachments: Type.Optional(Type.Array(AttachmentReply, { description: 'With busy: who has it attached' })),
   },
   { additionalProperties: true, description: 'RFC 9457 problem details' },
 )

@@ -4,9 +4,9 @@
  */
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { ErrnoError } from '../base/index.ts'
 import type { VolumeManager } from '../manager/index.ts'
 import { authorOf } from './author.ts'
+import { createVolume } from './create-volume.ts'
 import { describeVolume } from './describe-volume.ts'
 import { isForced } from './force.ts'
 import { CreateBody, ForceQuery, VolumeListReply, VolumeParams, VolumeReply, problem } from './schemas.ts'
@@ -25,9 +25,7 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     },
   }
   app.post('/volumes', { schema: create }, async (request, reply) => {
-    const { name, uid = 0, gid = 0, mode = 0o755, encrypted = false, pin } = request.body
-    if (encrypted || pin !== undefined) throw new ErrnoError('ENOSYS', 'encrypted volumes: not supported yet')
-    const volume = manager.create(name, { uid, gid, mode: parseMode(mode) }, authorOf(request))
+    const volume = createVolume(manager, request.body, authorOf(request))
     return reply.code(201).header('location', `/volumes/${volume.id}`).send(describeVolume(volume))
   })
 
@@ -58,11 +56,4 @@ export const volumes: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> =
     return reply.code(204).send(null)
   })
   done()
-}
-
-/** Octal digits as chmod(1) takes them, or the number itself. */
-function parseMode(mode: string | number): number {
-  const bits = typeof mode === 'number' ? mode : Number.parseInt(mode, 8)
-  if (bits > 0o7777) throw new ErrnoError('EINVAL', 'body mode: must be at most 7777')
-  return bits
 }

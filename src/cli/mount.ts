@@ -6,7 +6,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { existsSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type DriverName, type LogLevel } from '../base/index.ts'
 import { createVolumeFile } from '../engine/index.ts'
@@ -80,6 +80,7 @@ async function serve(wish: StartWish, mountpoint: string, log: number | undefine
   process.stderr.write(`mounted ${wish.source} on ${mountpoint}\n`)
   const { code, signal } = await keeper.exited
   if (signal !== undefined) process.stderr.write(`litevol: the FUSE processes were killed by ${signal}\n`)
+  rmSync(wish.runFolder, { recursive: true, force: true }) // it stays when the mount did not end in order
   if (code !== exitCodes.ok) spawnSync('umount', ['-l', '-c', '--', wish.mountpoint], { stdio: 'ignore' }) // nobody serves it
   return code ?? exitCodes.failed
 }

@@ -1,6 +1,6 @@
 /**
  * `litevol serve`: runs the service until SIGTERM or SIGINT; SIGHUP replaces its FUSE processes by the code as it lies now.
- * Keeps: one line on standard output says where it listens; a stop ends with exit 0, a second signal changes nothing.
+ * Keeps: one line on standard output says where it listens, in JSON as the log where it is no terminal; a stop ends with exit 0, a second signal changes nothing.
  * Leaves: the service to main.ts.
  */
 import { makeLogger, messageOf, type Logger } from '../base/index.ts'
@@ -22,8 +22,15 @@ export async function serveUntilSignal(flags: Readonly<Partial<Record<SettingNam
     log.info('replacing the FUSE processes')
     void server.restartMounts()
   })
-  process.stdout.write(`litevol: listening on ${server.address}\n`)
+  announce(server.address)
   await stop(server, await signalled.promise, log)
+}
+
+/** Whatever the log's level: scripts wait for it. The fields are those of a log line. */
+function announce(address: string): void {
+  const msg = `listening on ${address}`
+  const line = { level: 30, time: new Date().toISOString(), pid: process.pid, name: 'litevol', address, msg }
+  process.stdout.write(process.stdout.isTTY ? `litevol: ${msg}\n` : `${JSON.stringify(line)}\n`)
 }
 
 const levels = { ok: 'info', warn: 'warn', fail: 'fatal' } as const

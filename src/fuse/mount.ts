@@ -94,7 +94,9 @@ function optionsOf({ readOnly, maxRead = MAX_WRITE, extraOptions = [] }: MountOp
 function explainMount(mountpoint: string, stderr: string): ErrnoError {
   const message = `mount ${mountpoint}: ${stderr === '' ? 'mount(8) failed without a word' : stderr}`
   if (/must be superuser|permission denied|not permitted/.test(stderr)) {
-    return new ErrnoError('EPERM', message, { hint: 'run with CAP_SYS_ADMIN (a container: --cap-add SYS_ADMIN)' })
+    return new ErrnoError('EPERM', message, {
+      hint: 'run with CAP_SYS_ADMIN (a container: --cap-add SYS_ADMIN --security-opt apparmor=unconfined)',
+    })
   }
   if (/does not exist|No such file/.test(stderr)) return new ErrnoError('ENOENT', message)
   if (/busy/.test(stderr)) return new ErrnoError('EBUSY', message)

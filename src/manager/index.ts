@@ -1,6 +1,8 @@
 /** The face of manager: what api and main.ts may use. */
 export { JournalStore } from './journal-store.ts'
 export { inspectStore, type HistoryEntry, type StoreInspection } from './store-inspection.ts'
+export type { Attachment } from './attachments.ts'
+export { attachmentIdPattern } from './record.ts'
 export { VolumeManager, namePattern, type MountWish, type VolumeStatus, type VolumeSummary } from './volume-manager.ts'
 export { formatChecks, runPreflight, worstVerdict, type Check, type Preflight, type Verdict } from './preflight.ts'
 export { unshareMountRoot } from './mount-root.ts'

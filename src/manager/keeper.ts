@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Writable } from 'node:stream'
@@ -15,7 +15,7 @@ import { ErrnoError, fromPlainError, messageOf } from '../base/index.ts'
 import { keeperName, protocol, type EventMessage, type StartOptions } from '../mount/messages.ts'
 import { identifyProcess, isRunning, type ProcessIdentity } from './process-identity.ts'
 
-/** How a keeper ended, with the code of its last FUSE process. Both are undefined when it was not our child. */
+/** How a keeper ended, with the code of its last FUSE process. Both are undefined when it was not our child and did not end in order. */
 export interface Exit {
   readonly code: number | undefined
   readonly signal: string | undefined
@@ -89,7 +89,7 @@ export class Keeper {
     const pid = readNumber(join(runFolder, keeperName))
     const identity = pid === undefined ? undefined : identifyProcess(pid)
     if (identity === undefined || !isKeeperOf(identity.pid, runFolder)) return undefined
-    return new Keeper(identity, undefined, watch(identity))
+    return new Keeper(identity, undefined, watch(identity, runFolder))
   }
 
   /** Waits for what the first FUSE process says of its start; for a keeper that was found, not at all. Throws its error when it failed. */
@@ -138,9 +138,10 @@ export function describeExit({ code, signal }: Exit): string {
   return signal === undefined ? `exit code ${String(code ?? 'unknown')}` : `killed by ${signal}`
 }
 
-async function watch(identity: ProcessIdentity): Promise<Exit> {
+/** A keeper removes its folder when the mount ended in order; whether the volume is one file is then seen by settling it. */
+async function watch(identity: ProcessIdentity, runFolder: string): Promise<Exit> {
   while (isRunning(identity)) await sleep(pollMs)
-  return { code: undefined, signal: undefined }
+  return { code: existsSync(runFolder) ? undefined : unsettledCode, signal: undefined }
 }
 
 function readNumber(path: string): number | undefined {

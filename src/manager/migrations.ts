@@ -15,6 +15,7 @@ export interface Migration {
 /** By number. A migration that a released litevol has run is never changed. */
 export const migrations: readonly Migration[] = [
   { what: 'taken over from volumes.json', change: (record) => record }, // the file was another, the records are the same
+  { what: 'attachments', change: (record) => (typeof record === 'object' ? { ...record, attachments: null } : record) },
 ]
 
 /** Takes a record of schema `from` through the migrations that are left. */

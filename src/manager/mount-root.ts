@@ -16,7 +16,7 @@ export type Sharing = 'nothing' | 'shared' | 'bind'
 
 /** Makes the folder, and the mount that holds it a shared one. Throws EACCES, EIO with what mount(8) says. */
 export function shareMountRoot(mountRoot: string): Sharing {
-  makeFolder(mountRoot)
+  makeMountRoot(mountRoot)
   if (isShared(holderOf(mountRoot))) return 'nothing'
   const isMount = findMount(mountRoot) !== undefined
   if (!isMount) run('mount', ['--bind', '--', mountRoot, mountRoot], mountRoot)
@@ -46,7 +46,8 @@ export function isShared(mount: MountInfo | undefined): boolean {
   return mount?.propagation === 'shared' || mount?.propagation === 'shared-slave'
 }
 
-function makeFolder(mountRoot: string): void {
+/** Makes the folder. Throws EACCES, and EINVAL when it is behind a symbolic link. */
+export function makeMountRoot(mountRoot: string): void {
   try {
     mkdirSync(mountRoot, { recursive: true, mode: 0o755 })
   } catch (cause) {

@@ -13,6 +13,8 @@ export interface ManagerOptions {
   readonly mountRoot: string
   /** The same folder as the host sees it; only told, never opened. */
   readonly hostMountRoot: string
+  /** Whether the host is another mount namespace, which mounts must reach: preflight proves it. */
+  readonly isHostElsewhere: boolean
   /** The driver of a mount that names none. */
   readonly driver: DriverName
   /** Whether a loaded successor of each FUSE process waits: the pause after a death is shorter, the memory more. */

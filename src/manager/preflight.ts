@@ -10,7 +10,8 @@ import { join } from 'node:path'
 import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
 import { loadAddon, openFuseDevice } from '../fuse/mount.ts'
 import { makeFolderDurably } from './atomic-file.ts'
-import { shareMountRoot, type Sharing } from './mount-root.ts'
+import { assertReachesHost, assertShared, findOtherRoot } from './host-reach.ts'
+import { holderOf, shareMountRoot, type Sharing } from './mount-root.ts'
 import { clearStaleMountpoints } from './mountpoints.ts'
 import type { ManagerOptions } from './options.ts'
 
@@ -39,6 +40,8 @@ const leastNodeMajor = 24
 const CAP_SYS_ADMIN = 21n
 /** The first kernel with FUSE_NOTIFY_RESEND. */
 const resendKernel = [6, 9] as const
+/** The checks without which no test mount is tried. */
+const needsToMount: readonly string[] = ['CAP_SYS_ADMIN', '/dev/fuse']
 const comfortableFreeBytes = 2 ** 30
 
 /**
@@ -48,6 +51,8 @@ const comfortableFreeBytes = 2 ** 30
 export async function runPreflight(options: ManagerOptions, openStore: () => number, log: Logger): Promise<Preflight> {
   let sharing: Sharing = 'nothing'
   let isOurs = false
+  const checks: Check[] = []
+  const isMountable = (): boolean => checks.every(({ name, verdict }) => verdict !== 'fail' || !needsToMount.includes(name))
   const rows: readonly (readonly [string, () => Finding | Promise<Finding>])[] = [
     ['node version', checkNode],
     ['CAP_SYS_ADMIN', checkCapability],
@@ -62,13 +67,13 @@ export async function runPreflight(options: ManagerOptions, openStore: () => num
     }],
     ['disk space', () => checkSpace(options.dataRoot)],
     ['mount root', () => {
+      if (options.isHostElsewhere) return checkReach(options, isMountable(), log)
       sharing = shareMountRoot(options.mountRoot)
       return ok(`${options.mountRoot} is shared${sharing === 'nothing' ? '' : ' (made so)'}`)
     }],
     ['stale mounts', () => (isOurs ? clearStale(options, log) : ok('left alone'))],
     ['dirty limit', checkDirtyLimit],
   ] // prettier-ignore
-  const checks: Check[] = []
   for (const [name, check] of rows) checks.push({ name, ...(await find(check)) })
   return { checks, sharing }
 }
@@ -155,21 +160,31 @@ async function clearStale(options: ManagerOptions, log: Logger): Promise<Finding
   return ok(cleared === 0 ? 'none' : `${String(cleared)} of an earlier run cleared`)
 }
 
+async function checkReach(options: ManagerOptions, isMountable: boolean, log: Logger): Promise<Finding> {
+  const { mountRoot, hostMountRoot } = options
+  assertShared(options)
+  if (!isMountable) return ok(`${mountRoot} is shared; no test mount was made, for what failed above`)
+  await assertReachesHost(options, log)
+  const other = findOtherRoot(options)
+  if (other === undefined) return ok(`a test mount in ${mountRoot} reached the host, where it is ${hostMountRoot}`)
+  const reason = `a test mount in ${mountRoot} reached the host, but ${other} is bound there: host_path in replies is wrong`
+  return { verdict: 'warn', reason, cure: `set LITEVOL_HOST_MOUNT_ROOT to ${other}, or to where that is on the host` }
+}
+
+/** Where the limits of all mounts are (dirty-limit.ts reaches them by links in /sys/class/bdi). */
+const limitsFolder = '/sys/devices/virtual/bdi'
+
 function checkDirtyLimit(): Finding {
   try {
-    accessSync('/sys/class/bdi', constants.W_OK)
-    if (!isReadOnly('/sys')) return ok('can be raised')
+    accessSync(limitsFolder, constants.W_OK)
+    const holder = holderOf(limitsFolder)
+    if (holder?.options.includes('ro') === false && !holder.superOptions.includes('ro')) return ok('can be raised')
   } catch {
     // told below
   }
   return {
     verdict: 'warn',
-    reason: '/sys is not writable: random writes will be slower',
-    cure: 'give a container --privileged, or a writable /sys',
+    reason: `${limitsFolder} is not writable: the kernel lets a volume hold little that is not written back, random writes will be slower`,
+    cure: `give a container -v ${limitsFolder}:${limitsFolder}, or --privileged`,
   }
-}
-
-function isReadOnly(mountpoint: string): boolean {
-  const line = readFileSync('/proc/self/mounts', 'utf8').split('\n').findLast((one) => one.split(' ')[1] === mountpoint) // prettier-ignore
-  return line?.split(' ')[3]?.split(',').includes('ro') ?? false
 }

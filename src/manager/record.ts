@@ -25,6 +25,21 @@ const keys = {
 /** `driver` is absent where whichever is configured is meant. */
 const PersistSchema = Type.Object({ readOnly: Type.Boolean(), driver: Type.Optional(Type.Enum([...driverNames])) }, strict)
 
+/** The id that an engine gives to one use of a volume: a word. A name that begins with a letter or digit is safe as a key. */
+export const attachmentIdPattern = '[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,254}'
+
+const AttachmentsSchema = Type.Object(
+  {
+    /** The boot in which they were made: none of them outlives it. */
+    boot: Type.String(),
+    /** Whether the mount was made for them, and ends with the last. */
+    ownsMount: Type.Boolean(),
+    /** Since when each is, RFC 3339, UTC, by its id. None is left where the mount could not end with the last. */
+    since: Type.Record(Type.String({ pattern: `^${attachmentIdPattern}$` }), Type.String(), strict),
+  },
+  strict,
+)
+
 const RecordSchema = Type.Object(
   {
     ...keys,
@@ -33,6 +48,8 @@ const RecordSchema = Type.Object(
     encrypted: Type.Boolean(),
     /** Mounted again at the start of the manager, and how; null: not. */
     persist: Type.Union([Type.Null(), PersistSchema]),
+    /** Who has it attached through the volume plugin (attachments.ts); null: nobody. */
+    attachments: Type.Union([Type.Null(), AttachmentsSchema]),
   },
   strict,
 )
@@ -42,6 +59,9 @@ export type VolumeRecord = Frozen<Static<typeof RecordSchema>>
 
 /** How a volume is mounted again. */
 export type PersistentMount = Frozen<Static<typeof PersistSchema>>
+
+/** Who has a volume attached. */
+export type AttachmentRecord = Frozen<Static<typeof AttachmentsSchema>>
 
 type Frozen<T> = { readonly [K in keyof T]: T[K] extends object | null ? Frozen<T[K]> : T[K] }
 

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs'
 import { ErrnoError } from '../base/index.ts'
-import { readVolumeState } from '../engine/index.ts'
+import { Owner, readVolumeState } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import type { HeldSnapshot } from './lease.ts'
 import { ownerTimeoutMs } from './options.ts'
@@ -36,4 +36,24 @@ export async function holdFile(file: string): Promise<HeldSnapshot> {
     isHeld: () => true,
     release: () => Promise.resolve(),
   }
+}
+
+/** The ownership of a file that nobody has open; undefined when there is no file. Throws EBUSY. */
+export async function acquireIfThere(file: string): Promise<Owner | undefined> {
+  try {
+    return await Owner.acquire(file, 0)
+  } catch (error) {
+    if (error instanceof ErrnoError && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** What a failed start of the volume `id` is: a file that is not there is damage, not a wrong request. */
+export function explainStart(id: string, error: unknown): unknown {
+  if (!(error instanceof ErrnoError) || error.code !== 'ENOENT') return error
+  return new ErrnoError('EIO', `volume ${id}: ${error.message}`, {
+    cause: error,
+    problem: 'volume_missing',
+    hint: 'put its file back, or delete the volume',
+  })
 }

@@ -7,11 +7,13 @@ import { existsSync, readdirSync } from 'node:fs'
 import { ErrnoError, messageOf, uuidText, uuidv7, type DriverName, type Logger } from '../base/index.ts'
 import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
+import { Attachments, assertNotAttached, listAttachments, type Attachment } from './attachments.ts'
 import type { ExportView, ExportWish } from './exports.ts'
 import { assertSound, receiveVolumeFile, type ImportSource } from './import.ts'
 import type { ManagerOptions } from './options.ts'
 import type { PersistentMount, VolumeRecord } from './record.ts'
 import type { VolumeStore } from './store.ts'
+import { TaskQueue } from './task-queue.ts'
 import { Volume, type MountStatus } from './volume.ts'
 import { VolumeFiles } from './volume-files.ts'
 
@@ -19,7 +21,8 @@ import { VolumeFiles } from './volume-files.ts'
 export const namePattern = '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$'
 
 /** A volume as the list shows it. */
-export interface VolumeSummary extends VolumeRecord {
+export interface VolumeSummary extends Omit<VolumeRecord, 'attachments'> {
+  readonly attachments: readonly Attachment[]
   readonly state: Volume['state']
   readonly mountpoint: string | null
   readonly hostPath: string | null
@@ -42,6 +45,9 @@ export class VolumeManager {
   readonly #options: ManagerOptions
   readonly #log: Logger
   readonly #volumes = new Map<string, Volume>()
+  readonly #attachments: Attachments
+  /** By volume: what changes both its mount and its record runs one after another. */
+  readonly #turns = new Map<string, TaskQueue>()
   /** Those under way, by name. */
   readonly #imports = new Map<string, Promise<void>>()
   readonly #stop = new AbortController()
@@ -54,14 +60,15 @@ export class VolumeManager {
     this.#files = new VolumeFiles(options.dataRoot)
     const names = new Set(store.list().map((record) => record.file))
     this.#files.tidy((name) => names.has(name), log)
+    this.#attachments = new Attachments(store, log)
     for (const record of store.list()) this.#supervise(record)
   }
 
-  /** Takes over what an earlier manager has mounted, and mounts what was to persist. A volume where that fails is `failed`; the others go on. */
+  /** Takes over what an earlier manager has mounted, and mounts what was to persist or is attached. A volume where that fails is `failed`; the others go on. */
   async restore(): Promise<void> {
     const left = namesIn(this.#options.runRoot) // one look instead of one for each of thousands
-    const records = this.#store.list().filter(({ id, persist }) => persist !== null || left.has(id))
-    await Promise.all(records.map((record) => this.#restore(record)))
+    const records = this.#store.list().filter(({ id, persist, attachments }) => persist !== null || attachments !== null || left.has(id))
+    await Promise.all(records.map((record) => this.#turn(record.id, () => this.#restore(record))))
   }
 
   /** Replaces the FUSE process of a volume. Throws ENOENT, ETIMEDOUT, EOPNOTSUPP. */
@@ -86,6 +93,11 @@ export class VolumeManager {
   /** Throws ENOENT. */
   get(id: string): VolumeSummary {
     return this.#summarize(this.#record(id))
+  }
+
+  findByName(name: string): VolumeSummary | undefined {
+    const record = this.#store.findByName(name)
+    return record === undefined ? undefined : this.#summarize(record)
   }
 
   /** Makes a volume; it is on the disk when this returns. Throws EEXIST `name_taken`, EINVAL, ENOSPC. */
@@ -125,31 +137,57 @@ export class VolumeManager {
   }
 
   /** Deletes a volume with its file, unmounting it first. Throws ENOENT, EBUSY unless `force`. */
-  async delete(id: string, force: boolean, who: string): Promise<void> {
-    const { name, file } = this.#record(id)
-    await this.#volume(id).remove(force, () => {
-      this.#files.remove(file, () => {
-        this.#store.transact({ who, action: `delete volume ${name}` }, (draft) => {
-          draft.remove(id)
+  delete(id: string, force: boolean, who: string): Promise<void> {
+    return this.#turn(id, async () => {
+      const { name, file } = this.#free(id, force)
+      await this.#volume(id).remove(force, () => {
+        this.#files.remove(file, () => {
+          this.#store.transact({ who, action: `delete volume ${name}` }, (draft) => {
+            draft.remove(id)
+          })
         })
       })
+      this.#volumes.delete(id)
+      this.#turns.delete(id)
     })
-    this.#volumes.delete(id)
   }
 
   /** Mounts; returns once the mountpoint serves. Throws ENOENT, EBUSY `mounted`, ETIMEDOUT `not_ready`. */
-  async mount(id: string, { readOnly, persist, driver }: MountWish, who: string): Promise<VolumeSummary> {
-    await this.#volume(id).mount(readOnly, driver)
-    if (persist !== undefined) this.#setPersist(id, persist ? { readOnly, ...(driver === undefined ? {} : { driver }) } : null, who)
-    return this.get(id)
+  mount(id: string, { readOnly, persist, driver }: MountWish, who: string): Promise<VolumeSummary> {
+    return this.#turn(id, async () => {
+      await this.#volume(id).mount(readOnly, driver)
+      this.#attachments.yieldMount(this.#record(id), who)
+      if (persist !== undefined) this.#setPersist(id, persist ? { readOnly, ...(driver === undefined ? {} : { driver }) } : null, who)
+      return this.get(id)
+    })
   }
 
-  /** Unmounts, and forgets that it was to persist. Throws ENOENT `not_mounted`, EBUSY unless `force`, ETIMEDOUT. */
-  async unmount(id: string, force: boolean, who: string): Promise<void> {
-    const volume = this.#volume(id)
-    if (volume.state === 'failed') this.#setPersist(id, null, who) // not mounted, and not to be at the next start either
-    await volume.unmount(force)
-    this.#setPersist(id, null, who)
+  /** Unmounts, and forgets that it was to persist and who had it attached. Throws ENOENT `not_mounted`, EBUSY unless `force`, ETIMEDOUT. */
+  unmount(id: string, force: boolean, who: string): Promise<void> {
+    return this.#turn(id, async () => {
+      this.#free(id, force)
+      const volume = this.#volume(id)
+      if (volume.state === 'failed') this.#forgetMount(id, who) // not mounted, and not to be at the next start either
+      await volume.unmount(force)
+      this.#forgetMount(id, who)
+    })
+  }
+
+  /**
+   * Attaches a volume to whoever `attachment` stands for; it is mounted when this returns. Once more for the same is no change.
+   * `signal` aborted before its turn comes: it is not attached. Throws ENOENT, what mounting throws, and what the signal says.
+   */
+  attach(id: string, attachment: string, signal: AbortSignal, who: string): Promise<VolumeSummary> {
+    return this.#turn(id, async () => {
+      signal.throwIfAborted()
+      await this.#attachments.attach(this.#record(id), this.#volume(id), attachment, who)
+      return this.get(id)
+    })
+  }
+
+  /** Ends an attachment; the last unmounts what was mounted for it. One that is not there is no error. Throws ENOENT. */
+  detach(id: string, attachment: string, who: string): Promise<void> {
+    return this.#turn(id, () => this.#attachments.detach(this.#record(id), this.#volume(id), attachment, who))
   }
 
   async status(id: string): Promise<VolumeStatus> {
@@ -179,14 +217,19 @@ export class VolumeManager {
     for (const result of await Promise.allSettled(stops)) {
       if (result.status === 'rejected') this.#log.error({ err: result.reason as unknown }, 'a volume did not stop in order')
     }
+    await Promise.all([...this.#turns.values()].map((turns) => turns.run(() => Promise.resolve())))
     this.#store.close()
   }
 
-  async #restore({ id, persist }: VolumeRecord): Promise<void> {
+  async #restore(record: VolumeRecord): Promise<void> {
+    const { id, persist } = record
     const volume = this.#volume(id)
     try {
-      if ((await volume.adopt()) || persist === null) return
-      await volume.mount(persist.readOnly, persist.driver)
+      const isAdopted = await volume.adopt()
+      const isAttached = await this.#attachments.resume(record, volume)
+      if (isAdopted || (persist === null && !isAttached)) return
+      await volume.mount(persist?.readOnly ?? false, persist?.driver)
+      if (isAttached) this.#attachments.ownMount(id)
     } catch (error) {
       this.#log.error({ err: error, volume: id }, 'a volume could not be mounted again')
       volume.markFailed(messageOf(error))
@@ -199,6 +242,20 @@ export class VolumeManager {
     this.#store.transact({ who, action: `${persist === null ? 'forget' : 'remember'} the mount of volume ${record.name}` }, (draft) => {
       draft.update(id, { persist })
     })
+  }
+
+  /** Nothing of a mount that a call has ended is left in the record. */
+  #forgetMount(id: string, who: string): void {
+    this.#store.transact({ who, action: `forget the mount of volume ${this.#record(id).name}` }, (draft) => {
+      draft.update(id, { persist: null, attachments: null })
+    })
+  }
+
+  /** The record of a volume that may be ended. Throws ENOENT, EBUSY when it is attached unless `force`. */
+  #free(id: string, force: boolean): VolumeRecord {
+    const record = this.#record(id)
+    if (!force) assertNotAttached(record)
+    return record
   }
 
   #assertFree(name: string): void {
@@ -224,6 +281,14 @@ export class VolumeManager {
 
   #supervise(record: VolumeRecord): void {
     this.#volumes.set(record.id, new Volume(record.id, this.#files.path(record.file), this.#options, this.#log))
+    this.#turns.set(record.id, new TaskQueue())
+  }
+
+  /** Runs what changes mount and record of a volume after all that does so. Throws ENOENT. */
+  async #turn<T>(id: string, task: () => Promise<T>): Promise<T> {
+    const turns = this.#turns.get(id)
+    if (turns === undefined) throw noVolume(id)
+    return turns.run(task)
   }
 
   #record(id: string): VolumeRecord {
@@ -240,7 +305,8 @@ export class VolumeManager {
 
   #summarize(record: VolumeRecord): VolumeSummary {
     const { state, isMounted, mountpoint } = this.#volume(record.id)
-    return { ...record, state, mountpoint: isMounted ? mountpoint : null, hostPath: isMounted ? this.#hostPath(record.id) : null }
+    const paths = { mountpoint: isMounted ? mountpoint : null, hostPath: isMounted ? this.#hostPath(record.id) : null }
+    return { ...record, attachments: listAttachments(record), state, ...paths }
   }
 
   #hostPath(id: string): string {
@@ -250,7 +316,7 @@ export class VolumeManager {
 
 function newRecord(name: string): VolumeRecord {
   const id = uuidText(uuidv7())
-  return { id, name, file: VolumeFiles.nameOf(id), createdAt: new Date().toISOString(), encrypted: false, persist: null }
+  return { id, name, file: VolumeFiles.nameOf(id), createdAt: new Date().toISOString(), encrypted: false, persist: null, attachments: null }
 }
 
 function nameTaken(name: string): ErrnoError {

@@ -8,7 +8,6 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, messageOf, type DriverName, type Logger } from '../base/index.ts'
-import { Owner } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
 import { Exports, type ExportView, type ExportWish } from './exports.ts'
 import type { HeldSnapshot } from './lease.ts'
@@ -18,7 +17,7 @@ import { clearMountpoint, isMountReadOnly, makeMountpoint } from './mountpoints.
 import { callTimeoutMs, flushTimeoutMs, ownerTimeoutMs, type ManagerOptions } from './options.ts'
 import { settle } from './settle.ts'
 import { TaskQueue } from './task-queue.ts'
-import { holdFile, readSettledState } from './volume-file.ts'
+import { acquireIfThere, explainStart, holdFile, readSettledState } from './volume-file.ts'
 import { busyError, countHandles, waitForExit } from './unmounting.ts'
 import type { Mounted, VolumeState } from './volume-state.ts'
 
@@ -79,16 +78,17 @@ export class Volume {
     return this.#run(async () => {
       await this.#awaitOutsideUnmount()
       if (this.#state.state === 'mounted') throw new ErrnoError('EBUSY', `volume ${this.id}: is mounted already`, { problem: 'mounted' })
-      if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
-      this.#enter({ state: 'mounting' })
-      try {
-        this.#watch(await this.#start(readOnly, driver))
-      } catch (error) {
-        await this.#undoMount()
-        this.#enter({ state: 'unmounted' })
-        throw explainStart(this.id, error)
-      }
-      await this.#handOverSnapshot()
+      await this.#mountNow(readOnly, driver)
+    })
+  }
+
+  /** Mounts for reading and writing unless it is mounted in any way; returns whether it did. Throws as `mount` does. */
+  ensureMounted(): Promise<boolean> {
+    return this.#run(async () => {
+      await this.#awaitOutsideUnmount()
+      if (this.#state.state === 'mounted') return false
+      await this.#mountNow(false, this.#options.driver)
+      return true
     })
   }
 
@@ -237,6 +237,19 @@ export class Volume {
     }
   }
 
+  async #mountNow(readOnly: boolean, driver: DriverName): Promise<void> {
+    if (this.#isStopping) throw new ErrnoError('EAGAIN', 'manager: is stopping', { problem: 'stopping' })
+    this.#enter({ state: 'mounting' })
+    try {
+      this.#watch(await this.#start(readOnly, driver))
+    } catch (error) {
+      await this.#undoMount()
+      this.#enter({ state: 'unmounted' })
+      throw explainStart(this.id, error)
+    }
+    await this.#handOverSnapshot()
+  }
+
   #start(readOnly: boolean, driver: DriverName): Promise<MountProcess> {
     makeMountpoint(this.mountpoint)
     const { logLevel, exportWalLimit, hasStandby } = this.#options
@@ -332,8 +345,9 @@ export class Volume {
   /** The FUSE process is gone while the volume was mounted: unmounted by somebody else, or dead. */
   async #afterExit(process: MountProcess, exit: Exit): Promise<void> {
     if (this.#state.state !== 'mounted' || this.#state.process !== process) return
-    const isClean = exit.code === 0 // it ends so after every unmount in order, whoever asked for it
-    await this.#cleanUp(isClean ? 'the volume was unmounted' : 'the FUSE process died')
+    const isOrdered = exit.code === 0 || exit.code === unsettledCode // it ends so after every unmount, whoever asked for it
+    const unsettled = await this.#cleanUp(isOrdered ? 'the volume was unmounted' : 'the FUSE process died')
+    const isClean = isOrdered && unsettled === undefined
     this.#enter(isClean ? { state: 'unmounted' } : { state: 'failed', reason: `FUSE process ended: ${describeExit(exit)}` })
   }
 
@@ -365,23 +379,4 @@ export class Volume {
       return error
     }
   }
-}
-
-async function acquireIfThere(file: string): Promise<Owner | undefined> {
-  try {
-    return await Owner.acquire(file, 0)
-  } catch (error) {
-    if (error instanceof ErrnoError && error.code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-/** A volume file that is not there is damage, not a wrong request. */
-function explainStart(id: string, error: unknown): unknown {
-  if (!(error instanceof ErrnoError) || error.code !== 'ENOENT') return error
-  return new ErrnoError('EIO', `volume ${id}: ${error.message}`, {
-    cause: error,
-    problem: 'volume_missing',
-    hint: 'put its file back, or delete the volume',
-  })
 }

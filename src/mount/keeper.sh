@@ -3,7 +3,8 @@
 # descriptors of /dev/fuse and of the volume's lock, and replaces a process that dies by one that inherits them.
 # Keeps: a successor begins only when its predecessor is gone (wait), and is told by a line in a pipe that this shell holds open: how
 #   many processes were replaced so far, also those that died before they served. When this shell dies, that pipe ends, and a
-#   process that stands by gives up. FOLDER is gone when this shell ends.
+#   process that stands by gives up. FOLDER is gone when this shell ends, unless the mount was served and did not end in order:
+#   who took it over, and cannot wait for this shell, sees by that how it went.
 # Leaves: serving to PROGRAM, which gets OPTIONS and the number of its generation, and answering a supervisor as well.
 #
 # MODE: `standby` has a loaded successor wait; `cold` starts one when it is needed; `once` replaces nobody.
@@ -129,5 +130,5 @@ while :; do
   succeed || break
 done
 dismiss
-rm -rf "$folder"
+if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then rm -rf "$folder"; fi
 exit "$code"

@@ -189,7 +189,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         LITEVOL_LOG_LEVEL: 'warn',
       }
       await withCommand(['serve'], env, async (child, line) => {
-        assert.equal(await line(/listening/), `litevol: listening on unix:${socket}`)
+        assert.partialDeepStrictEqual(JSON.parse(await line(/listening/)), { name: 'litevol', address: `unix:${socket}` })
         const curl = async (...args: string[]): Promise<string> =>
           (await run('curl', ['-fsS', '--unix-socket', socket, ...args], { timeout: 30_000 })).stdout
         const { id } = JSON.parse(await curl('http://x/volumes', '-H', 'content-type: application/json', '-d', '{"name":"a"}')) as {

@@ -18,6 +18,7 @@ const photos: VolumeRecord = {
   createdAt: '2026-01-01T00:00:00.000Z',
   encrypted: false,
   persist: null,
+  attachments: null,
 }
 
 function store(folder: string, ...args: readonly string[]) {
@@ -55,12 +56,12 @@ test('store log prints who did what when, and what became of each volume, while 
     assert.deepEqual(stdout.replaceAll(time, 'TIME').split('\n'), [
       'snapshot 1  TIME  new store (0 volumes)',
       'change 1  TIME  http 127.0.0.1: create volume photos',
-      `  + ${id} ${record}null}`,
+      `  + ${id} ${record}null,"attachments":null}`,
       'change 2  TIME  http 127.0.0.1: remember the mount of volume photos',
       `  ~ ${id}`,
       '      persist: null -> {"readOnly":true}',
       'change 3  TIME  manager: delete volume photos',
-      `  - ${id} ${record}{"readOnly":true}}`,
+      `  - ${id} ${record}{"readOnly":true},"attachments":null}`,
       '',
     ])
   }))

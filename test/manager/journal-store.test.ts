@@ -146,7 +146,13 @@ test('a temporary file that a crash left is ignored', () =>
     assert.ok(!existsSync(`${pathOf(folder)}.tmp`))
   }))
 
-const firstFile = (...numbers: readonly number[]): string => JSON.stringify({ format: 1, volumes: numbers.map(record) }, undefined, 2)
+/** A record as the first version wrote it. */
+function firstRecord(n: number): object {
+  const { attachments: _, ...first } = record(n)
+  return first
+}
+
+const firstFile = (...numbers: readonly number[]): string => JSON.stringify({ format: 1, volumes: numbers.map(firstRecord) }, undefined, 2)
 
 test('a store of the first version is taken over once; its file is kept as a backup', () =>
   withFolder((folder) => {
@@ -160,7 +166,11 @@ test('a store of the first version is taken over once; its file is kept as a bac
     assert.equal(readFileSync(`${old}.taken-over`, 'utf8'), firstFile(1, 2))
     using(folder, (store) => { assert.deepEqual(store.list(), [1, 2, 3].map(record)) }) // prettier-ignore
     const [first] = inspectStore(folder).history
-    assert.partialDeepStrictEqual(first, { kind: 'snapshot', why: 'migration 0: taken over from volumes.json', volumes: 2 })
+    assert.partialDeepStrictEqual(first, {
+      kind: 'snapshot',
+      why: 'migration 0: taken over from volumes.json; migration 1: attachments',
+      volumes: 2,
+    })
   }))
 
 test('a takeover that a crash interrupted is finished; a store that an earlier version wrote later is not lost silently', () =>
@@ -224,7 +234,7 @@ test('a store whose records are of an earlier version is migrated in order, and 
     check()
     check() // not migrated twice
     const text = readFileSync(pathOf(folder), 'utf8')
-    assert.match(text, /^.*"schema":3,"generation":2,.*"why":"migration 1: append b; migration 2: append c","seq":2,"records":2\}\n/)
+    assert.match(text, /^.*"schema":4,"generation":2,.*"why":"migration 2: append b; migration 3: append c","seq":2,"records":2\}\n/)
     assert.equal(assertErrno('EIO', () => JournalStore.open(folder, silent)).problem, 'newer_format')
   }))
 

@@ -13,7 +13,8 @@ export const action = { who: 'test', action: 'test' }
 
 export function record(n: number): VolumeRecord {
   const id = `01940000-0000-7000-8000-${String(n).padStart(12, '0')}`
-  return { id, name: `volume-${String(n)}`, file: `${id}.litevol`, createdAt: '2026-01-01T00:00:00.000Z', encrypted: false, persist: null }
+  const made = { createdAt: '2026-01-01T00:00:00.000Z', encrypted: false, persist: null, attachments: null }
+  return { id, name: `volume-${String(n)}`, file: `${id}.litevol`, ...made }
 }
 
 export function pathOf(folder: string): string {

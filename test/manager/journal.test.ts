@@ -11,7 +11,7 @@ import { load, put, record, sampleBytes, using } from './journal-support.ts'
 import { silent } from './support.ts'
 
 const at = '2026-01-01T00:00:00.000Z'
-const header = { schema: 1, generation: 1, at, why: 'new store', seq: 0 }
+const header = { schema: 2, generation: 1, at, why: 'new store', seq: 0 }
 
 /** A line with right length and checksum, made apart from the code that is tested. */
 function line(body: object): string {
@@ -42,7 +42,7 @@ test('the bytes of a line are those of docs/format.md', () => {
   assert.equal(bytes.toString(), example)
   assert.deepEqual(load(bytes), { ids: [volume.id], tornBytes: 0 })
   const { why, ...rest } = { store: 'litevol', format: 1, ...header, records: 1 }
-  const ordered = { store: rest.store, format: 1, schema: 1, generation: 1, at, why, seq: 0, records: 1 }
+  const ordered = { store: rest.store, format: 1, schema: 2, generation: 1, at, why, seq: 0, records: 1 }
   assert.equal(bytes.toString(), line(ordered) + line({ record: volume }) + line(change))
 })
 

@@ -5,6 +5,7 @@ import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { listMounts } from '../../src/fuse/mount.ts'
+import { assertReachesHost, assertShared, findOtherRoot } from '../../src/manager/host-reach.ts'
 import { holderOf, isShared, shareMountRoot, unshareMountRoot } from '../../src/manager/mount-root.ts'
 import { formatChecks, runPreflight, worstVerdict, type Check } from '../../src/manager/preflight.ts'
 import { ErrnoError } from '../../src/base/index.ts'
@@ -40,6 +41,64 @@ test('a mount root behind a symbolic link is refused with its real place', () =>
     mkdirSync(join(folder, 'real'))
     symlinkSync('real', join(folder, 'link'))
     assert.match(assertErrno('EINVAL', () => shareMountRoot(join(folder, 'link'))).message, /real/)
+  }))
+
+/** Runs `work` with a folder that is a shared mount with no other in its group: what a container has that no host listens to. */
+const withShared = (work: (root: string, folder: string) => Promise<void>): Promise<void> =>
+  withFolder(async (folder) => {
+    const root = join(folder, 'mnt')
+    mkdirSync(root)
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', root])
+    try {
+      execFileSync('mount', ['--make-private', root])
+      execFileSync('mount', ['--make-shared', root])
+      await work(root, folder)
+    } finally {
+      execFileSync('umount', ['-R', '-l', root])
+    }
+  })
+
+test('a test mount tells whether mounts reach anybody else, and is gone afterwards on both sides', () =>
+  withShared(async (root, folder) => {
+    const [peer, roots] = [join(folder, 'peer'), { mountRoot: root, hostMountRoot: '/host/mnt', dataRoot: folder }]
+    const below = (): string[] => listMounts().map(({ mountpoint }) => mountpoint).filter((path) => path.startsWith(`${folder}/`)) // prettier-ignore
+    assertShared(roots)
+    await assert.rejects(assertReachesHost(roots, silent), (error: ErrnoError) => {
+      assert.match(error.message, /reached nobody/)
+      assert.match(error.hint ?? '', /mount --make-rshared \/host\/mnt/)
+      return error.code === 'ENOTCONN'
+    })
+    assert.deepEqual([below(), readdirSync(root)], [[root], []])
+    mkdirSync(peer)
+    execFileSync('mount', ['--bind', root, peer])
+    try {
+      await assertReachesHost(roots, silent)
+      assert.deepEqual([below(), readdirSync(root)], [[root, peer], []])
+    } finally {
+      execFileSync('umount', [peer])
+    }
+  }))
+
+test('a mount root that is not shared is refused with the flag of a container, and so is one where nothing is bound', () =>
+  withShared(async (root, folder) => {
+    const roots = { mountRoot: root, hostMountRoot: '/host/mnt', dataRoot: folder }
+    execFileSync('mount', ['--make-private', root])
+    assert.match(assertErrno('EINVAL', () => assertShared(roots)).hint ?? '', new RegExp(`-v /host/mnt:${root}:rshared$`)) // prettier-ignore
+  }))
+
+test('the folder that is bound at the mount root is compared with the one that is named', () =>
+  withShared(async (root, folder) => {
+    const [bound, place] = [join(root, 'a/b'), join(folder, 'place')]
+    for (const path of [bound, place]) mkdirSync(path, { recursive: true })
+    execFileSync('mount', ['--bind', bound, place])
+    try {
+      const find = (hostMountRoot: string): string | undefined => findOtherRoot({ mountRoot: place, hostMountRoot, dataRoot: folder })
+      assert.equal(find('/host/a/b'), undefined)
+      assert.equal(find('/b'), undefined)
+      assert.equal(find('/host/mnt'), '/a/b')
+    } finally {
+      execFileSync('umount', [place])
+    }
   }))
 
 test('a healthy machine passes, and leftovers of an earlier run are cleared', () =>

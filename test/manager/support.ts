@@ -41,6 +41,7 @@ export async function withManagers(work: (fixture: ManagerFixture) => Promise<vo
       hasStandby: false,
       mountRoot,
       hostMountRoot: '/host/mnt',
+      isHostElsewhere: false,
       driver: 'direct' as const,
       logLevel: 'warn' as const,
       ...limits,

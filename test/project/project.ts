@@ -18,6 +18,7 @@ export function readProject(path: string): string {
 /** What the tests read of a package.json. */
 export interface Manifest {
   readonly version: string
+  readonly scripts?: Readonly<Record<string, string>>
   readonly optionalDependencies?: Readonly<Record<string, string>>
 }
 

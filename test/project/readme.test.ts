@@ -28,7 +28,9 @@ test('README names every Debian package that the tests call', () => {
 test('files that documents link to exist', () => {
   for (const document of [
     'README.md',
+    'docs/containers.md',
     'docs/design.md',
+    'docs/docker-volume-plugin.md',
     'docs/format.md',
     'docs/posix.md',
     'CONTRIBUTING.md',

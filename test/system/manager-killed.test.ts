@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '../manager/support.ts'
+import { shell } from '../mount/support.ts'
 import { startProcess } from '../posix/process.ts'
 import { Service, withRoots } from './support.ts'
 
@@ -59,3 +61,25 @@ async function isMountedBy(service: Service, id: string, pid: number): Promise<v
     await sleep(50)
   }
 }
+
+test('a mount that was taken over is unmounted in order, by a call, by umount(8) and by a stop', { timeout: 200_000 }, () =>
+  withRoots(async (roots) => {
+    const first = await Service.start(roots)
+    const ids = await Promise.all(['called', 'outside', 'stopped'].map((name) => first.create(name)))
+    const mountpoints: string[] = []
+    for (const id of ids) mountpoints.push(await first.mount(id))
+    for (const mountpoint of mountpoints) await shell('echo kept > "$1/a"', mountpoint)
+    first.child.kill('SIGKILL')
+    await once(first.child, 'exit')
+    const second = await Service.start(roots)
+    const stateOf = async (id = ''): Promise<unknown> => (await second.call('GET', `/volumes/${id}`)).body['state']
+    const [called, outside, stopped] = ids
+    const { status, body } = await second.call('DELETE', `/volumes/${String(called)}/mount`)
+    assert.equal(status, 204, JSON.stringify(body))
+    await shell('umount "$1"', mountpoints[1] ?? '')
+    await until('umount(8) is noticed', async () => (await stateOf(outside)) !== 'mounted')
+    assert.deepEqual([await stateOf(called), await stateOf(outside), await stateOf(stopped)], ['unmounted', 'unmounted', 'mounted'])
+    await second.stop()
+    assert.ok(!second.output.some((line) => /"level":(50|60)/.test(line)), second.output.join('\n'))
+  }),
+)
