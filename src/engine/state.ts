@@ -98,6 +98,11 @@ export class State {
     this.#inherited = decodeRequest(this.#selectRequest.get())
   }
 
+  /** The number of the last commit. */
+  get commits(): number {
+    return this.#committed.commits
+  }
+
   /** Rows of inodes. */
   get inodes(): number {
     return this.#values.inodes

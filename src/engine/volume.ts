@@ -4,8 +4,6 @@
  *   `sync` returns after the WAL is on the disk.
  * Leaves: ownership of the file to owner.ts, checkpoints and snapshots to maintenance.ts, permissions to the kernel.
  */
-import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
@@ -14,7 +12,7 @@ import { openConnection, translating, type Connection } from './connection.ts'
 import { Content, type WriteOptions } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Extents, type SeekTarget } from './extents.ts'
-import { lostSyncError, ownLostSync, type LostSync } from './lost-sync.ts'
+import { ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
 import { integer, type Row } from './rows.ts'
@@ -22,6 +20,7 @@ import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State, type CommittedRequest } from './state.ts'
 import { Transactions } from './transactions.ts'
+import { WalSync } from './wal-sync.ts'
 import { assertWal } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
 
@@ -71,14 +70,12 @@ export class Volume {
   readonly #namespace: Namespace
   readonly #content: Content
   readonly #collector: Collector
-  /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
-  #wal: number | undefined
-  readonly #lostSync: LostSync
+  readonly #walSync: WalSync
 
   private constructor(file: string, connection: Connection, { fuseConnection = 0, lostSync = ownLostSync(), beforeCommit }: OpenOptions) {
     this.file = file
     this.#connection = connection
-    this.#lostSync = lostSync
+    this.#walSync = new WalSync(file, lostSync)
     const chunks = new Chunks(connection)
     this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection, lostSync)
@@ -147,8 +144,7 @@ export class Volume {
 
   /** Collects what is left of removed inodes, checkpoints the whole WAL and closes: one file remains. */
   close(): void {
-    if (this.#wal !== undefined) closeSync(this.#wal)
-    this.#wal = undefined
+    this.#walSync.close()
     try {
       this.collect(this.orphans())
       translating(this.file, () => this.#connection.pragma('wal_checkpoint(TRUNCATE)'))
@@ -362,14 +358,7 @@ export class Volume {
    * Throws EIO; after that every sync does (lost-sync.ts).
    */
   sync(): void {
-    if (this.#lostSync.isSet) throw lostSyncError(this.file)
-    try {
-      this.#wal ??= this.#openWal()
-      fdatasyncSync(this.#wal)
-    } catch (error) {
-      this.#lostSync.set()
-      throw lostSyncError(this.file, error)
-    }
+    this.#walSync.sync(this.#state.commits)
   }
 
   /** Whether the disk has so little room that what can be freed should be freed now. */
@@ -380,16 +369,6 @@ export class Volume {
   /** What statfs(2) tells. */
   room(): Room {
     return this.#transactions.reading(() => ({ ...this.#space.room(), inodes: this.#state.inodes }))
-  }
-
-  /** Opens the -wal and makes its name durable too: SQLite itself would sync the directory only with its first own sync. */
-  #openWal(): number {
-    const file = `${this.file}-wal`
-    if (!existsSync(file)) throw new ErrnoError('EIO', `volume file ${this.file}: its -wal is gone while it is open`)
-    const directory = openSync(dirname(file), 'r')
-    fsyncSync(directory)
-    closeSync(directory)
-    return openSync(file, 'r+')
   }
 }
 
