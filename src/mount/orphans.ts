@@ -18,6 +18,8 @@ export class Orphans {
   readonly #onFault: (error: unknown, ino: Ino) => void
   /** All of them. */
   readonly #inos: Set<Ino>
+  /** Those that had a name, as far as is known: linkat(2) gives it to no one of them again. */
+  readonly #unlinked = new Set<Ino>()
   /** Those that nobody knows any more. */
   readonly #waiting = new Set<Ino>()
   #waitingBytes = 0
@@ -38,14 +40,25 @@ export class Orphans {
     return this.#inos.has(ino)
   }
 
-  /** Whether it is as good as gone. */
-  isReleased(ino: Ino): boolean {
-    return this.#waiting.has(ino)
+  /** Whether it can never have a name again; false where that is not known. */
+  isUnlinked(ino: Ino): boolean {
+    return this.#unlinked.has(ino)
+  }
+
+  /** It was made without a name (O_TMPFILE), and may get one. */
+  addUnnamed(ino: Ino): void {
+    this.#inos.add(ino)
+  }
+
+  /** It has got a name. */
+  delete(ino: Ino): void {
+    this.#inos.delete(ino)
   }
 
   /** It lost its last name. */
-  add(ino: Ino): void {
+  addUnlinked(ino: Ino): void {
     this.#inos.add(ino)
+    this.#unlinked.add(ino)
   }
 
   /** The kernel has let go of it. The removal of the name is committed and answered on its own: a fault here is no error of the request. */
@@ -82,6 +95,7 @@ export class Orphans {
     for (const ino of inos) {
       this.#waiting.delete(ino)
       this.#inos.delete(ino)
+      this.#unlinked.delete(ino)
     }
     return undefined
   }

@@ -93,7 +93,8 @@ export class VolumeFilesystem implements Filesystem {
   lookup(parent: Nodeid, name: Buffer): Entry | undefined {
     const inode = this.#volume.lookup(this.#ino(parent), name)
     if (inode === undefined) return undefined
-    if (this.#orphans.isReleased(inode.ino)) throw new ErrnoError('ESTALE', `inode ${String(inode.ino)}: does not exist`) // by a file handle
+    // By a file handle, and only where the kernel does not know the inode (fuse_get_dentry of fs/fuse/inode.c): so nobody has it open.
+    if (inode.nlink === 0) throw new ErrnoError('ESTALE', `inode ${String(inode.ino)}: was removed`)
     return this.#enter(inode)
   }
 
@@ -123,7 +124,9 @@ export class VolumeFilesystem implements Filesystem {
       ...(atime === undefined ? {} : { atime: atime === 'now' ? time : atime }),
       ...(mtime === undefined ? {} : { mtime: mtime === 'now' ? time : mtime }),
     }
-    return attributes(this.#volume.setAttributes(this.#ino(nodeid), patch))
+    const ino = this.#ino(nodeid)
+    if (isTimesOfCache(changes) && this.#orphans.isUnlinked(ino)) return attributes({ ...this.#volume.get(ino), ...patch })
+    return attributes(this.#volume.setAttributes(ino, patch))
   }
 
   readlink(nodeid: Nodeid): Buffer {
@@ -144,7 +147,9 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   link(nodeid: Nodeid, newParent: Nodeid, newName: Buffer): Entry {
-    return this.#enter(this.#volume.link(this.#ino(nodeid), this.#ino(newParent), newName))
+    const inode = this.#volume.link(this.#ino(nodeid), this.#ino(newParent), newName)
+    this.#orphans.delete(inode.ino)
+    return this.#enter(inode)
   }
 
   unlink(parent: Nodeid, name: Buffer): void {
@@ -167,7 +172,7 @@ export class VolumeFilesystem implements Filesystem {
 
   tmpfile({ uid, gid, umask }: Maker, parent: Nodeid, mode: number, flags: number): { entry: Entry; fh: Fh } {
     const inode = this.#volume.createUnnamed(this.#ino(parent), { uid, gid, umask, mode: S_IFREG | (mode & 0o7777) })
-    this.#orphans.add(inode.ino)
+    this.#orphans.addUnnamed(inode.ino)
     return { entry: this.#enter(inode), fh: this.#openFiles.open(inode.ino, isWriting(flags)) }
   }
 
@@ -272,7 +277,7 @@ export class VolumeFilesystem implements Filesystem {
   /** Collects an inode that lost its last name, or leaves it to forget when the kernel knows it. */
   #dropUnnamed(inode: Inode): void {
     if (inode.nlink > 0) return
-    this.#orphans.add(inode.ino)
+    this.#orphans.addUnlinked(inode.ino)
     if (!this.#lookups.has(inode.ino) && !this.#isHeld(inode.ino)) this.#orphans.release(inode.ino)
   }
 
@@ -280,6 +285,15 @@ export class VolumeFilesystem implements Filesystem {
   #isHeld(ino: Ino): boolean {
     return this.#isSuccessor && this.#openFiles.isOpen(ino)
   }
+}
+
+/**
+ * Whether these are the times of a regular file that the kernel keeps by itself as long as it knows the file, and writes back at the
+ * end: no other change comes with a ctime (iattr_to_fattr of fs/fuse/dir.c, fuse_get_cache_mask of fs/fuse/inode.c). It does so just
+ * before the FORGET of each removed file too, and those nobody can ever see.
+ */
+function isTimesOfCache({ mtime, ctime, ...rest }: AttributeChanges): boolean {
+  return mtime !== undefined && ctime !== undefined && Object.keys(rest).length === 0
 }
 
 const isWriting = (flags: number): boolean => (flags & O_ACCMODE) !== O_RDONLY

@@ -61,6 +61,7 @@ const byReason: Readonly<Record<string, readonly string[]>> = {
   'libfuse 2 does not know O_TMPFILE': [
     'an O_TMPFILE has no name until it is linked by its descriptor',
     'an O_TMPFILE opened with O_EXCL can never be linked',
+    'a file made without a name keeps the times it was given when it gets one',
     'umask takes bits from every new inode but a symlink',
     'a file without a name is gone after the next mount, and its space with it',
   ],

@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict'
 import { O_DIRECTORY, O_PATH, O_RDONLY, O_RDWR } from './linux.ts'
 import { alice, type Cases } from './place.ts'
-import { assertErrno, hasErrno, type Process } from './process.ts'
+import { assertErrno, dropCaches, hasErrno, type Process } from './process.ts'
 
 /** Has the kernel forget every inode and name that is not in use. */
-const dropCaches = (process: Process): Promise<void> => process.put('/proc/sys/vm/drop_caches', '2\n')
 
 /** Drops caches until the handle leads nowhere: on a busy machine the kernel may hold an inode for a moment longer. */
 async function isForgotten(root: Process, mount: number, handle: Parameters<Process['openByHandle']>[1]): Promise<void> {

@@ -222,6 +222,9 @@ export function hasErrno(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof CallError && codes.includes(error.code)
 }
 
+/** Has the kernel drop inodes and dentries that nobody uses. */
+export const dropCaches = (process: Process): Promise<void> => process.put('/proc/sys/vm/drop_caches', '2\n')
+
 /** Asserts that a call fails with that errno. */
 export async function assertErrno(code: string, call: Promise<unknown>): Promise<void> {
   await assert.rejects(call, (error: unknown) => {

@@ -1,8 +1,8 @@
 /** POSIX table: the three times of an inode, and what moves them. */
 import assert from 'node:assert/strict'
-import { O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, UTIME_NOW, UTIME_OMIT } from './linux.ts'
+import { O_CREAT, O_RDONLY, O_RDWR, O_TMPFILE, O_TRUNC, O_WRONLY, UTIME_NOW, UTIME_OMIT } from './linux.ts'
 import { alice, type Cases } from './place.ts'
-import { assertErrno, type Time } from './process.ts'
+import { assertErrno, dropCaches, type Time } from './process.ts'
 import { assertMoves, isLater } from './time.ts'
 
 const now: Time = [0, UTIME_NOW]
@@ -110,6 +110,31 @@ export const times: Cases = {
     await assertMoves(root, 'f', ['ctime'], () => root.link('f', 'g'))
     await assertMoves(root, 'g', ['ctime'], () => root.rename('f', 'h'))
     await assertMoves(root, 'g', ['ctime'], () => root.unlink('h'))
+  },
+
+  'an open file that was removed keeps the times it was given': async ({ root }) => {
+    const fd = await root.open('f', O_RDWR | O_CREAT, 0o644)
+    await root.write(fd, 'x')
+    await root.unlink('f')
+    for (const second of [5, 7]) {
+      await root.utimensat(`/proc/self/fd/${String(fd)}`, [second, 0], [second + 1, 0])
+      await root.fsync(fd)
+      await dropCaches(root)
+      const { atime, mtime } = await root.stat(fd)
+      assert.deepEqual([atime, mtime], [[second, 0], [second + 1, 0]]) // prettier-ignore
+    }
+  },
+
+  'a file made without a name keeps the times it was given when it gets one': async ({ root }) => {
+    const fd = await root.open('.', O_TMPFILE | O_RDWR, 0o644)
+    await root.write(fd, 'x')
+    await root.utimensat(`/proc/self/fd/${String(fd)}`, [1, 2], [3, 4])
+    await root.fsync(fd)
+    await root.linkFd(fd, 'named')
+    await root.close(fd)
+    await dropCaches(root)
+    const { atime, mtime } = await root.stat('named')
+    assert.deepEqual([atime, mtime], [[1, 2], [3, 4]]) // prettier-ignore
   },
 
   'what was written before utimens does not move mtime afterwards': async ({ root }) => {
