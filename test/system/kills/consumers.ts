@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { systemCode } from '../../../src/base/index.ts'
 
 /** What a consumer takes for the end of the world (writer.py). */
 export type Tolerance = 'strict' | 'lossy' | 'torn'
@@ -78,20 +79,22 @@ export class Consumer {
 export class Writer extends Consumer {
   readonly #folder: string
   readonly #manifest: string
+  readonly #tolerance: Tolerance
 
   constructor(folder: string, manifest: string, seed: number, tolerance: Tolerance) {
     super('writer', folder, 'python3', [here('writer.py'), manifest, String(seed), tolerance])
     this.#folder = folder
     this.#manifest = manifest
+    this.#tolerance = tolerance
   }
 
   /** Compares every entry of its folder with what it was told. */
   assertAsAcknowledged(): void {
-    Writer.assertAsAcknowledged(this.#folder, this.#manifest)
+    Writer.assertAsAcknowledged(this.#folder, this.#manifest, this.#tolerance)
   }
 
   /** The same for a writer that was; without a manifest there was none. */
-  static assertAsAcknowledged(folder: string, manifest: string): void {
+  static assertAsAcknowledged(folder: string, manifest: string, tolerance: Tolerance = 'strict'): void {
     if (!existsSync(manifest)) return
     const lines = readFileSync(manifest, 'utf8').trimEnd().split('\n')
     const told = new Map<string, State>()
@@ -101,31 +104,37 @@ export class Writer extends Consumer {
       intended = intend
       for (const [name, state] of Object.entries(done)) told.set(name, state)
     }
+    const isAs = (name: string, state: State): boolean => holds(join(folder, name), state, tolerance)
     const present = readdirSync(folder).filter((name) => !name.startsWith('directory-'))
     for (const name of new Set([...present, ...told.keys()]))
-      if (!(name in intended)) assert.ok(isAs(folder, name, told.get(name) ?? null), `${folder}/${name}: not as acknowledged`)
-    assertWhole(folder, intended, told)
+      if (!(name in intended)) assert.ok(isAs(name, told.get(name) ?? null), `${folder}/${name}: not as acknowledged`)
+    // What was begun and not acknowledged is done, or is not.
+    const isUndone = Object.keys(intended).every((name) => isAs(name, told.get(name) ?? null))
+    const isDone = Object.entries(intended).every(([name, state]) => isAs(name, state))
+    assert.ok(isUndone || isDone, `${folder}: neither done nor undone: ${JSON.stringify(intended)}`)
   }
 }
 
 /** What a name holds (writer.py): nothing, content by size and hash, or while it is written what does not change. */
 type State = null | readonly [size: number, hash: string] | { readonly outside: readonly [from: number, to: number | null, hash: string] }
 
-/** What was begun and not acknowledged is done, or is not. */
-function assertWhole(folder: string, intended: Readonly<Record<string, State>>, told: ReadonlyMap<string, State>): void {
-  const isUndone = Object.keys(intended).every((name) => isAs(folder, name, told.get(name) ?? null))
-  const isDone = Object.entries(intended).every(([name, state]) => isAs(folder, name, state))
-  assert.ok(isUndone || isDone, `${folder}: neither done nor undone: ${JSON.stringify(intended)}`)
-}
-
-function isAs(folder: string, name: string, state: State): boolean {
-  const path = join(folder, name)
+function holds(path: string, state: State, tolerance: Tolerance): boolean {
   if (state === null) return !existsSync(path)
   if (!existsSync(path)) return false
-  const content = readFileSync(path)
+  const content = read(path, tolerance)
   if (!('outside' in state)) return content.length === state[0] && hashOf(content) === state[1]
   const [from, to, hash] = state.outside
   return hashOf(Buffer.concat([content.subarray(0, from), content.subarray(to ?? content.length)])) === hash
+}
+
+/** Where a request may be lost, that a WRITE was is told once, to whoever closes or syncs the file next. */
+function read(path: string, tolerance: Tolerance): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    if (tolerance !== 'lossy' || systemCode(error) !== 'EIO') throw error
+    return readFileSync(path)
+  }
 }
 
 function hashOf(content: Buffer): string {
