@@ -45,6 +45,12 @@ interface Place {
   readonly name: Buffer
 }
 
+/** A connection that holds a snapshot, or is to. */
+interface Reader {
+  readonly connection: Connection
+  readonly readState: () => StateSummary
+}
+
 export class Maintenance {
   readonly #file: string
   readonly #lostSync: LostSync
@@ -56,7 +62,9 @@ export class Maintenance {
   readonly #extents: Extents
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
-  readonly #snapshots = new Set<Connection>()
+  readonly #snapshots = new Set<Reader>()
+  /** One that holds nothing, kept for the next snapshot: each connection leaves objects that the garbage collector is slow to find. */
+  #idle: Reader | undefined
 
   /** Call in the process that owns the file, with the `lostSync` of its Volume. */
   constructor(file: string, lostSync = ownLostSync()) {
@@ -78,8 +86,9 @@ export class Maintenance {
 
   /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */
   close(): void {
-    for (const reader of this.#snapshots) reader.close()
+    for (const reader of this.#snapshots) reader.connection.close()
     this.#snapshots.clear()
+    this.#idle?.connection.close()
     this.#gate.close()
     this.#checkpointer.close()
   }
@@ -140,11 +149,11 @@ export class Maintenance {
   acquireSnapshot(): Snapshot {
     return translating(this.#file, () => {
       this.#checkpointIfRoom()
-      const reader = openConnection(this.#file)
+      const reader = this.#takeReader()
       try {
         return this.#begin(reader)
       } catch (error) {
-        reader.close()
+        reader.connection.close()
         throw error
       }
     })
@@ -163,16 +172,24 @@ export class Maintenance {
     }
   }
 
-  #begin(reader: Connection): Snapshot {
-    const readState = prepareStateReader(reader)
+  #takeReader(): Reader {
+    const idle = this.#idle
+    this.#idle = undefined
+    if (idle !== undefined) return idle
+    const connection = openConnection(this.#file)
+    return { connection, readState: prepareStateReader(connection) }
+  }
+
+  #begin(reader: Reader): Snapshot {
+    const { connection, readState } = reader
     this.#gate.exec('BEGIN IMMEDIATE')
     try {
       const { framesCheckpointed, framesRemaining } = this.#checkpoint('NOOP')
-      reader.exec('BEGIN')
+      connection.exec('BEGIN')
       const { bytesTag } = readState()
       // All frames copied: SQLite reads such a snapshot from the main file alone, and the WAL may be overwritten.
       const walFrames = framesRemaining === 0 ? 0 : framesCheckpointed + framesRemaining
-      const pageCount = Number(reader.pragma('page_count', { simple: true }))
+      const pageCount = Number(connection.pragma('page_count', { simple: true }))
       this.#snapshots.add(reader)
       return { pageSize: this.#pragma('page_size'), pageCount, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
     } finally {
@@ -180,8 +197,14 @@ export class Maintenance {
     }
   }
 
-  #release(reader: Connection): void {
-    if (this.#snapshots.delete(reader)) reader.close()
+  #release(reader: Reader): void {
+    if (!this.#snapshots.delete(reader)) return
+    try {
+      reader.connection.exec('ROLLBACK')
+    } finally {
+      if (this.#idle === undefined && !reader.connection.inTransaction) this.#idle = reader
+      else reader.connection.close()
+    }
   }
 
   /** Paths of the inodes from the volume's root, as bytes without a leading slash; one without a name is left out. */
