@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { ErrnoError, messageOf, uuidText, uuidv7, type DriverName, type Logger } from '../base/index.ts'
 import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
-import { Attachments, assertNotAttached, listAttachments, type Attachment } from './attachments.ts'
+import { Attachments, type Attachment } from './attachments.ts'
 import type { ExportView, ExportWish } from './exports.ts'
 import { assertSound, receiveVolumeFile, type ImportSource } from './import.ts'
 import type { ManagerOptions } from './options.ts'
@@ -254,7 +254,7 @@ export class VolumeManager {
   /** The record of a volume that may be ended. Throws ENOENT, EBUSY when it is attached unless `force`. */
   #free(id: string, force: boolean): VolumeRecord {
     const record = this.#record(id)
-    if (!force) assertNotAttached(record)
+    if (!force) this.#attachments.assertNone(record)
     return record
   }
 
@@ -306,7 +306,7 @@ export class VolumeManager {
   #summarize(record: VolumeRecord): VolumeSummary {
     const { state, isMounted, mountpoint } = this.#volume(record.id)
     const paths = { mountpoint: isMounted ? mountpoint : null, hostPath: isMounted ? this.#hostPath(record.id) : null }
-    return { ...record, attachments: listAttachments(record), state, ...paths }
+    return { ...record, attachments: this.#attachments.list(record), state, ...paths }
   }
 
   #hostPath(id: string): string {

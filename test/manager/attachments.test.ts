@@ -1,6 +1,8 @@
 /** Attachments in the store: what is written, what a reboot ends, what is not begun. Their effect on mounts is in test/plugin. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
 import { encodeChange, encodeSnapshot } from '../../src/manager/journal.ts'
@@ -103,3 +105,46 @@ test('an attachment whose mount fails is taken back', limit, () =>
     { mountTimeoutMs: 5 },
   ),
 )
+
+test('a full disk after a reboot: the service starts, and what was attached before the boot is not', limit, () =>
+  withManagers(async ({ options, start }) => {
+    const { dataRoot } = options
+    mkdirSync(dataRoot)
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'litevol-test', dataRoot])
+    try {
+      const first = start()
+      const { id } = first.create('photos', {}, 'test')
+      await first.close()
+      using(dataRoot, (store) => {
+        const since = { one: record(1).createdAt }
+        store.transact(action, (draft) => { draft.update(id, { attachments: { boot: 'another', ownsMount: true, since } }) }) // prettier-ignore
+        store.transact(action, (draft) => { draft.insert(record(1)) }) // prettier-ignore
+        fillDisk(dataRoot)
+        // What is left of the last page of the file.
+        const flip = (readOnly: boolean): void => { store.transact(action, (draft) => { draft.update(record(1).id, { persist: { readOnly } }) }) } // prettier-ignore
+        assert.throws(() => { for (let n = 0; n < 1000; n++) flip(n % 2 === 0) }, { code: 'ENOSPC' }) // prettier-ignore
+      })
+      const next = start()
+      assert.deepEqual([next.get(id).state, next.get(id).attachments], ['unmounted', []])
+      await assert.rejects(next.attach(id, 'two', going, 'test'), { code: 'ENOSPC' })
+      rmSync(join(dataRoot, 'filler'))
+      await next.attach(id, 'two', going, 'test')
+      assert.deepEqual(next.get(id).attachments.map((attachment) => attachment.id), ['two']) // prettier-ignore
+      await next.detach(id, 'two', 'test')
+      assert.equal(next.get(id).state, 'unmounted')
+      await next.delete(id, false, 'test')
+      await next.close()
+    } finally {
+      execFileSync('umount', ['-l', dataRoot])
+    }
+  }),
+)
+
+function fillDisk(folder: string): void {
+  const file = openSync(join(folder, 'filler'), 'w')
+  try {
+    assert.throws(() => { for (;;) writeSync(file, Buffer.alloc(4096)) }, { code: 'ENOSPC' }) // prettier-ignore
+  } finally {
+    closeSync(file)
+  }
+}
