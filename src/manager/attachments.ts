@@ -109,13 +109,16 @@ export class Attachments {
     this.#write(id, left, { who, action: `mount volume ${name} apart from its attachments` })
   }
 
-  /** The mount that nobody needs any more. One that is in use otherwise stays until it is unmounted by a call or used again. */
+  /** The mount that nobody needs any more. One that cannot end now, mostly for other users, stays until it is unmounted by a call or used again. */
   async #endMount({ id, name }: VolumeRecord, volume: Volume, who: string): Promise<void> {
     try {
       if (volume.isMounted) await volume.unmount(false)
     } catch (error) {
-      if (error instanceof ErrnoError && error.code === 'EBUSY') {
-        this.#log.warn({ err: error, volume: id }, 'nobody has the volume attached any more, but it is in use: it stays mounted')
+      if (volume.isMounted) {
+        this.#log.warn(
+          { err: error, volume: id },
+          'nobody has the volume attached any more, but it could not be unmounted: it stays mounted',
+        )
         return
       }
       this.#log.error({ err: error, volume: id }, 'the volume was not unmounted in order after its last attachment')

@@ -1,7 +1,7 @@
 /** Attachments in the store: what is written, what a reboot ends, what is not begun. Their effect on mounts is in test/plugin. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
@@ -9,7 +9,7 @@ import { encodeChange, encodeSnapshot } from '../../src/manager/journal.ts'
 import { inspectStore } from '../../src/manager/store-inspection.ts'
 import { withFolder } from '../support.ts'
 import { action, pathOf, put, record, using } from './journal-support.ts'
-import { withManagers } from './support.ts'
+import { until, withManagers } from './support.ts'
 
 const limit = { timeout: 60_000 }
 const going = new AbortController().signal
@@ -104,6 +104,80 @@ test('an attachment whose mount fails is taken back', limit, () =>
     },
     { mountTimeoutMs: 5 },
   ),
+)
+
+test('an attachment whose caller goes while the volume is mounted is taken back, and so is the mount; one of before stays', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id } = manager.create('photos', {}, 'test')
+    const abandon = async (use: string, isUnderWay: () => boolean): Promise<void> => {
+      const caller = new AbortController()
+      const attached = assert.rejects(manager.attach(id, use, caller.signal, 'test'), { code: 'ETIMEDOUT' })
+      await until('it is under way', isUnderWay)
+      caller.abort(new ErrnoError('ETIMEDOUT', 'gone'))
+      await attached
+    }
+    await abandon('one', () => manager.get(id).state === 'mounting')
+    assert.deepEqual([manager.get(id).state, manager.get(id).attachments], ['unmounted', []])
+    await manager.attach(id, 'one', going, 'test')
+    execFileSync('umount', ['-c', manager.get(id).mountpoint ?? ''])
+    await until('unmounted', () => manager.get(id).state === 'unmounted')
+    await abandon('one', () => manager.get(id).state === 'mounting')
+    assert.deepEqual(manager.get(id).attachments.map((attachment) => attachment.id), ['one']) // prettier-ignore
+    await manager.detach(id, 'one', 'test')
+    assert.equal(manager.get(id).state, 'unmounted')
+  }),
+)
+
+test('a removal that nobody waits for any more is not begun', limit, () =>
+  withManagers(async ({ start, volumes }) => {
+    const manager = start()
+    const { id } = manager.create('photos', {}, 'test')
+    const caller = new AbortController()
+    const before = manager.attach(id, 'one', going, 'test')
+    const detached = manager.detach(id, 'one', 'test')
+    const removed = assert.rejects(manager.delete(id, false, 'test', caller.signal), { code: 'ETIMEDOUT' })
+    caller.abort(new ErrnoError('ETIMEDOUT', 'gone'))
+    await Promise.all([before, detached, removed])
+    assert.equal(manager.get(id).state, 'unmounted')
+    assert.deepEqual(readdirSync(volumes), [`${id}.litevol`])
+  }),
+)
+
+test('what is left of attachments when somebody else has unmounted is forgotten by an unmount by force', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id } = manager.create('photos', {}, 'test')
+    const { mountpoint } = await manager.attach(id, 'one', going, 'test')
+    execFileSync('umount', ['-c', mountpoint ?? ''])
+    await until('unmounted', () => manager.get(id).state === 'unmounted')
+    await assert.rejects(manager.delete(id, false, 'test'), /is attached by one since/)
+    await assert.rejects(manager.unmount(id, false, 'test'), { code: 'EBUSY' })
+    await manager.unmount(id, true, 'test')
+    assert.deepEqual(manager.get(id).attachments, [])
+    await assert.rejects(manager.unmount(id, true, 'test'), { problem: 'not_mounted' })
+    await manager.delete(id, false, 'test')
+  }),
+)
+
+test('a mount for attachments that does not end with the last, for a FUSE process that does not answer, ends with the next', limit, () =>
+  withManagers(async ({ start }) => {
+    const manager = start()
+    const { id } = manager.create('photos', {}, 'test')
+    await manager.attach(id, 'one', going, 'test')
+    const { pid } = await manager.status(id)
+    assert.ok(pid !== null)
+    process.kill(pid, 'SIGSTOP')
+    try {
+      await manager.detach(id, 'one', 'test')
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+    assert.deepEqual([manager.get(id).state, manager.get(id).attachments], ['mounted', []])
+    await manager.attach(id, 'two', going, 'test')
+    await manager.detach(id, 'two', 'test')
+    assert.equal(manager.get(id).state, 'unmounted')
+  }),
 )
 
 test('a full disk after a reboot: the service starts, and what was attached before the boot is not', limit, () =>
