@@ -23,8 +23,9 @@ test('only root may connect; the socket is gone after a stop, and nothing else o
     const { mode, uid } = statSync(socket)
     assert.deepEqual([mode & 0o777, uid], [0o600, 0])
     assert.deepEqual(readdirSync(dirname(socket)), ['litevol.sock'])
+    assert.equal(statSync(dirname(socket)).mode & 0o777, 0o700, 'as dockerd makes /run/docker, which may be made by us')
     const script = `require('node:net').connect(${JSON.stringify(socket)}).on('connect', () => process.exit(3)).on('error', (e) => process.stdout.write(e.code))`
-    spawnSync('chmod', ['o+x', join(socket, '../..')])
+    spawnSync('chmod', ['o+x', dirname(socket), join(socket, '../..')])
     const stranger = spawnSync(process.execPath, ['-e', script], { uid: 65_534, gid: 65_534, encoding: 'utf8' })
     assert.deepEqual([stranger.status, stranger.stdout], [0, 'EACCES'])
     await service.stop()

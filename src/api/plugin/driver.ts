@@ -21,6 +21,8 @@ const Name = Type.String({ minLength: 1 })
 const Named = Type.Object({ Name })
 const Creation = Type.Object({ Name, Opts: Type.Optional(Type.Union([Type.Null(), Type.Record(Type.String(), Type.String())])) })
 const Use = Type.Object({ Name, ID: Type.String({ pattern: `^${attachmentIdPattern}$` }) })
+// One that Mount would have refused is not attached either.
+const EndOfUse = Type.Object({ Name, ID: Type.String() })
 
 export const volumeDriver: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = (app, { manager }, done) => {
   app.post('/Plugin.Activate', () => ({ Implements: ['VolumeDriver'] }))
@@ -60,7 +62,7 @@ export const volumeDriver: FastifyPluginCallbackTypebox<{ manager: VolumeManager
     return { Mountpoint: hostPath ?? '', Err: '' }
   })
 
-  app.post('/VolumeDriver.Unmount', { schema: { body: Use } }, async (request) => {
+  app.post('/VolumeDriver.Unmount', { schema: { body: EndOfUse } }, async (request) => {
     const volume = manager.findByName(request.body.Name)
     if (volume !== undefined) await manager.detach(volume.id, request.body.ID, who)
     return { Err: '' }
