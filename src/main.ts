@@ -63,7 +63,7 @@ function explain(checks: readonly Check[]): string {
 }
 
 async function serve(config: Config, store: JournalStore, preflight: Preflight, token: string | undefined, log: Logger): Promise<Server> {
-  const manager = new VolumeManager(store, optionsOf(config), log)
+  const manager = makeManager(config, store, preflight, log)
   let app: FastifyInstance | undefined
   let plugin: Plugin | undefined
   const end = async (): Promise<void> => {
@@ -83,6 +83,16 @@ async function serve(config: Config, store: JournalStore, preflight: Preflight, 
   }
 }
 
+function makeManager(config: Config, store: JournalStore, preflight: Preflight, log: Logger): VolumeManager {
+  try {
+    return new VolumeManager(store, optionsOf(config), log)
+  } catch (error) {
+    store.close()
+    unshare(config, preflight, log)
+    throw error
+  }
+}
+
 interface Plugin {
   close(): Promise<void>
 }
@@ -96,7 +106,11 @@ async function startPlugin(manager: VolumeManager, { pluginSocket }: Config, log
     log.info({ socket: pluginSocket }, 'the volume driver listens')
     return {
       close: () => {
-        unname()
+        try {
+          unname()
+        } catch (error) {
+          log.warn({ reason: messageOf(error), socket: pluginSocket }, 'the socket of the volume driver stays')
+        }
         return app.close()
       },
     }

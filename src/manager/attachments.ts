@@ -19,43 +19,48 @@ export interface Attachment {
 
 const bootIdFile = '/proc/sys/kernel/random/boot_id'
 
-/** Who has a volume attached, oldest first. */
-export function listAttachments({ attachments }: VolumeRecord): Attachment[] {
-  const list = Object.entries(attachments?.since ?? {}).map(([id, since]) => ({ id, since }))
-  return list.sort((a, b) => a.since.localeCompare(b.since))
-}
-
-/** Throws EBUSY with `attachments` in its context when somebody has the volume attached. */
-export function assertNotAttached(record: VolumeRecord): void {
-  const attachments = listAttachments(record)
-  if (attachments.length === 0) return
-  const by = attachments.map(({ id, since }) => `${id} since ${since}`).join(', ')
-  throw new ErrnoError('EBUSY', `volume ${record.name} (${record.id}): is attached by ${by}`, {
-    context: { attachments },
-    hint: `remove the containers that use it; what a killed engine has left is forgotten by DELETE /volumes/${record.id}/mount?force=true`,
-  })
-}
-
 export class Attachments {
   readonly #store: VolumeStore
   readonly #log: Logger
   readonly #boot: string
 
-  /** Forgets attachments of an earlier boot. */
+  /** Forgets attachments of an earlier boot; they do not count either where a full disk keeps them in the store. */
   constructor(store: VolumeStore, log: Logger, boot = readBootId()) {
     this.#store = store
     this.#log = log
     this.#boot = boot
     const old = store.list().filter(({ attachments }) => attachments !== null && attachments.boot !== boot)
     if (old.length === 0) return
-    store.transact({ who: 'manager', action: 'forget the attachments of an earlier boot' }, (draft) => {
-      for (const { id } of old) draft.update(id, { attachments: null })
+    try {
+      store.transact({ who: 'manager', action: 'forget the attachments of an earlier boot' }, (draft) => {
+        for (const { id } of old) draft.update(id, { attachments: null })
+      })
+    } catch (error) {
+      log.error({ err: error, volumes: old.length }, 'attachments of an earlier boot stay in the store for now')
+    }
+  }
+
+  /** Who has a volume attached, oldest first. */
+  list(record: VolumeRecord): Attachment[] {
+    const list = Object.entries(this.#current(record)?.since ?? {}).map(([id, since]) => ({ id, since }))
+    return list.sort((a, b) => a.since.localeCompare(b.since))
+  }
+
+  /** Throws EBUSY with `attachments` in its context when somebody has the volume attached. */
+  assertNone(record: VolumeRecord): void {
+    const attachments = this.list(record)
+    if (attachments.length === 0) return
+    const by = attachments.map(({ id, since }) => `${id} since ${since}`).join(', ')
+    throw new ErrnoError('EBUSY', `volume ${record.name} (${record.id}): is attached by ${by}`, {
+      context: { attachments },
+      hint: `remove the containers that use it; what a killed engine has left is forgotten by DELETE /volumes/${record.id}/mount?force=true`,
     })
   }
 
   /** Attaches, mounting the volume if it is not. Throws what mounting throws: nothing is attached then. */
   async attach(record: VolumeRecord, volume: Volume, id: string, who: string): Promise<void> {
-    const { attachments: before, name } = record
+    const { name } = record
+    const before = this.#current(record)
     const since = { [id]: new Date().toISOString(), ...before?.since }
     const ownsMount = !volume.isMounted || (before?.ownsMount ?? false)
     this.#write(record.id, { boot: this.#boot, ownsMount, since }, { who, action: `attach volume ${name} to ${id}` })
@@ -63,14 +68,15 @@ export class Attachments {
       const hasMounted = await volume.ensureMounted()
       if (hasMounted && !ownsMount) this.ownMount(record.id)
     } catch (error) {
-      this.#takeBack(record, id)
+      this.#takeBack(record, before, id)
       throw error
     }
   }
 
   /** Detaches; unmounts when it was the last, unless the volume was not mounted for it. An id that is not attached is no error. */
   async detach(record: VolumeRecord, volume: Volume, id: string, who: string): Promise<void> {
-    const { attachments, name, persist } = record
+    const { name, persist } = record
+    const attachments = this.#current(record)
     if (attachments === null || !Object.hasOwn(attachments.since, id)) return
     const { [id]: _, ...since } = attachments.since
     const isLast = Object.keys(since).length === 0
@@ -81,32 +87,38 @@ export class Attachments {
 
   /** Takes up what an earlier manager of this boot has left; call when its mount is taken over. Returns whether the volume is to be mounted. */
   async resume(record: VolumeRecord, volume: Volume): Promise<boolean> {
-    if (record.attachments === null) return false
-    if (listAttachments(record).length > 0) return true
+    if (this.#current(record) === null) return false
+    if (this.list(record).length > 0) return true
     await this.#endMount(record, volume, 'manager')
     return false
   }
 
   /** The mount was made for the attachments, and ends with the last. */
   ownMount(id: string): void {
-    const attachments = this.#store.find(id)?.attachments ?? null
+    const record = this.#store.find(id)
+    const attachments = record === undefined ? null : this.#current(record)
     if (attachments !== null) this.#write(id, { ...attachments, ownsMount: true }, { who: 'manager', action: 'mount for attachments' })
   }
 
   /** The volume was mounted by a call: the mount is not the attachments' any more. */
-  yieldMount({ id, name, attachments }: VolumeRecord, who: string): void {
+  yieldMount(record: VolumeRecord, who: string): void {
+    const { id, name } = record
+    const attachments = this.#current(record)
     if (attachments === null) return
     const left = Object.keys(attachments.since).length === 0 ? null : { ...attachments, ownsMount: false }
     this.#write(id, left, { who, action: `mount volume ${name} apart from its attachments` })
   }
 
-  /** The mount that nobody needs any more. One that is in use otherwise stays until it is unmounted by a call or used again. */
+  /** The mount that nobody needs any more. One that cannot end now, mostly for other users, stays until it is unmounted by a call or used again. */
   async #endMount({ id, name }: VolumeRecord, volume: Volume, who: string): Promise<void> {
     try {
       if (volume.isMounted) await volume.unmount(false)
     } catch (error) {
-      if (error instanceof ErrnoError && error.code === 'EBUSY') {
-        this.#log.warn({ err: error, volume: id }, 'nobody has the volume attached any more, but it is in use: it stays mounted')
+      if (volume.isMounted) {
+        this.#log.warn(
+          { err: error, volume: id },
+          'nobody has the volume attached any more, but it could not be unmounted: it stays mounted',
+        )
         return
       }
       this.#log.error({ err: error, volume: id }, 'the volume was not unmounted in order after its last attachment')
@@ -114,12 +126,17 @@ export class Attachments {
     this.#write(id, null, { who, action: `forget the attachments of volume ${name}` })
   }
 
-  #takeBack({ id, name, attachments }: VolumeRecord, attachment: string): void {
+  #takeBack({ id, name }: VolumeRecord, before: AttachmentRecord | null, attachment: string): void {
     try {
-      this.#write(id, attachments, { who: 'manager', action: `undo attach volume ${name} to ${attachment}` })
+      this.#write(id, before, { who: 'manager', action: `undo attach volume ${name} to ${attachment}` })
     } catch (error) {
       this.#log.error({ err: error, volume: id, attachment, reason: messageOf(error) }, 'an attachment whose mount failed stays')
     }
+  }
+
+  /** Those of this boot. */
+  #current({ attachments }: VolumeRecord): AttachmentRecord | null {
+    return attachments?.boot === this.#boot ? attachments : null
   }
 
   #write(id: string, attachments: AttachmentRecord | null, action: { readonly who: string; readonly action: string }): void {

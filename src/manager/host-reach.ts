@@ -33,6 +33,7 @@ export function assertShared({ mountRoot, hostMountRoot }: Roots): void {
 /** Mounts in the mount root and looks whether anybody else has got that mount. Throws ENOTCONN with what to do at the host, EPERM. */
 export async function assertReachesHost({ mountRoot, hostMountRoot, dataRoot }: Roots, log: Logger): Promise<void> {
   const probe = join(mountRoot, '.preflight') // one name, so that what a killed start left is cleared here
+  await clearMountpoint(probe, log)
   mkdirSync(probe, { recursive: true, mode: 0o700 })
   try {
     mountTest(probe, join(dataRoot, 'preflight'))

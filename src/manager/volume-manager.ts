@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { ErrnoError, messageOf, uuidText, uuidv7, type DriverName, type Logger } from '../base/index.ts'
 import type { VolumeFileOptions } from '../engine/index.ts'
 import type { StateReport } from '../mount/messages.ts'
-import { Attachments, assertNotAttached, listAttachments, type Attachment } from './attachments.ts'
+import { Attachments, type Attachment } from './attachments.ts'
 import type { ExportView, ExportWish } from './exports.ts'
 import { assertSound, receiveVolumeFile, type ImportSource } from './import.ts'
 import type { ManagerOptions } from './options.ts'
@@ -136,11 +136,13 @@ export class VolumeManager {
     return this.get(record.id)
   }
 
-  /** Deletes a volume with its file, unmounting it first. Throws ENOENT, EBUSY unless `force`. */
-  delete(id: string, force: boolean, who: string): Promise<void> {
+  /** Deletes a volume with its file, unmounting it first. `signal` aborted before: its file stays. Throws ENOENT, EBUSY unless `force`, what the signal says. */
+  delete(id: string, force: boolean, who: string, signal?: AbortSignal): Promise<void> {
     return this.#turn(id, async () => {
+      signal?.throwIfAborted()
       const { name, file } = this.#free(id, force)
       await this.#volume(id).remove(force, () => {
+        signal?.throwIfAborted()
         this.#files.remove(file, () => {
           this.#store.transact({ who, action: `delete volume ${name}` }, (draft) => {
             draft.remove(id)
@@ -165,9 +167,11 @@ export class VolumeManager {
   /** Unmounts, and forgets that it was to persist and who had it attached. Throws ENOENT `not_mounted`, EBUSY unless `force`, ETIMEDOUT. */
   unmount(id: string, force: boolean, who: string): Promise<void> {
     return this.#turn(id, async () => {
-      this.#free(id, force)
+      const { attachments } = this.#free(id, force)
       const volume = this.#volume(id)
-      if (volume.state === 'failed') this.#forgetMount(id, who) // not mounted, and not to be at the next start either
+      const isLeft = attachments !== null && !volume.isMounted // of a mount that has ended otherwise
+      if (volume.state === 'failed' || isLeft) this.#forgetMount(id, who) // not mounted, and not to be at the next start either
+      if (isLeft) return
       await volume.unmount(force)
       this.#forgetMount(id, who)
     })
@@ -175,12 +179,17 @@ export class VolumeManager {
 
   /**
    * Attaches a volume to whoever `attachment` stands for; it is mounted when this returns. Once more for the same is no change.
-   * `signal` aborted before its turn comes: it is not attached. Throws ENOENT, what mounting throws, and what the signal says.
+   * `signal` aborted before that: it is not attached, since an engine that has given up does not detach it ever. Throws ENOENT, what
+   * mounting throws, and what the signal says.
    */
   attach(id: string, attachment: string, signal: AbortSignal, who: string): Promise<VolumeSummary> {
     return this.#turn(id, async () => {
       signal.throwIfAborted()
-      await this.#attachments.attach(this.#record(id), this.#volume(id), attachment, who)
+      const [record, volume] = [this.#record(id), this.#volume(id)]
+      const isNew = this.#attachments.list(record).every((one) => one.id !== attachment)
+      await this.#attachments.attach(record, volume, attachment, who)
+      if (isNew && signal.aborted) await this.#attachments.detach(this.#record(id), volume, attachment, who)
+      signal.throwIfAborted()
       return this.get(id)
     })
   }
@@ -254,7 +263,7 @@ export class VolumeManager {
   /** The record of a volume that may be ended. Throws ENOENT, EBUSY when it is attached unless `force`. */
   #free(id: string, force: boolean): VolumeRecord {
     const record = this.#record(id)
-    if (!force) assertNotAttached(record)
+    if (!force) this.#attachments.assertNone(record)
     return record
   }
 
@@ -306,7 +315,7 @@ export class VolumeManager {
   #summarize(record: VolumeRecord): VolumeSummary {
     const { state, isMounted, mountpoint } = this.#volume(record.id)
     const paths = { mountpoint: isMounted ? mountpoint : null, hostPath: isMounted ? this.#hostPath(record.id) : null }
-    return { ...record, attachments: listAttachments(record), state, ...paths }
+    return { ...record, attachments: this.#attachments.list(record), state, ...paths }
   }
 
   #hostPath(id: string): string {

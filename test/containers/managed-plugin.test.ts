@@ -3,7 +3,7 @@
  * Leaves: what the driver does to plugin.test.ts.
  */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { listMounts } from '../../src/fuse/mount.ts'
@@ -16,6 +16,8 @@ import { consumerImage, litevolImage } from './images.ts'
 const limitMs = 60_000
 const plugin = 'litevol'
 const api = 'http://127.0.0.1:8081'
+const token = 'plugin-token'
+const headers = { authorization: `Bearer ${token}` }
 
 let engine: Engine
 before(async () => {
@@ -38,10 +40,12 @@ async function statusOf(volume: string): Promise<Readonly<Record<string, unknown
 async function withPlugin(work: (data: string) => Promise<void>): Promise<void> {
   const data = join(runFolder(), 'plugin-data')
   mkdirSync(data)
+  writeFileSync(join(data, 'token'), token, { mode: 0o600 })
   try {
     const made = await engine.run('sh', [join(root, 'scripts/docker-plugin.sh'), litevolImage, plugin])
     assert.equal(made.exitCode, 0, made.stderr)
-    await engine.docker(['plugin', 'set', plugin, `data.source=${data}`, 'LITEVOL_PORT=8081', 'LITEVOL_LOG_LEVEL=debug'])
+    const settings = ['LITEVOL_PORT=8081', 'LITEVOL_LOG_LEVEL=debug', 'LITEVOL_TOKEN_FILE=/var/lib/litevol/token']
+    await engine.docker(['plugin', 'set', plugin, `data.source=${data}`, ...settings])
     await engine.docker(['plugin', 'enable', plugin])
     await work(data)
     await engine.docker(['plugin', 'disable', plugin])
@@ -63,7 +67,10 @@ test('the managed plugin: volumes, the API on the host, dockerd killed, the plug
     const { id, state } = await statusOf('photos')
     assert.equal(state, 'unmounted')
     assert.deepEqual(readdirSync(join(data, 'volumes')), [`${String(id)}.litevol`])
-    const exported = await fetch(`${api}/volumes/${String(id)}/export`)
+    const health = (await (await fetch(`${api}/health`, { headers })).json()) as { checks: { name: string; verdict: string }[] }
+    assert.equal(health.checks.find(({ name }) => name === 'dirty limit')?.verdict, 'ok')
+    assert.equal((await fetch(`${api}/volumes/${String(id)}/export`)).status, 401)
+    const exported = await fetch(`${api}/volumes/${String(id)}/export`, { headers })
     assert.equal(exported.status, 200)
     assert.match(Buffer.from(await exported.arrayBuffer()).toString('latin1', 0, 15), /^SQLite format 3/)
 

@@ -1,10 +1,10 @@
 /** The checks before the start, and the sharing of the mount root. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { listMounts } from '../../src/fuse/mount.ts'
+import { listMounts, mountFuse, openFuseDevice } from '../../src/fuse/mount.ts'
 import { assertReachesHost, assertShared, findOtherRoot } from '../../src/manager/host-reach.ts'
 import { holderOf, isShared, shareMountRoot, unshareMountRoot } from '../../src/manager/mount-root.ts'
 import { formatChecks, runPreflight, worstVerdict, type Check } from '../../src/manager/preflight.ts'
@@ -72,12 +72,21 @@ test('a test mount tells whether mounts reach anybody else, and is gone afterwar
     mkdirSync(peer)
     execFileSync('mount', ['--bind', root, peer])
     try {
+      leaveTestMount(join(root, '.preflight'), folder)
       await assertReachesHost(roots, silent)
       assert.deepEqual([below(), readdirSync(root)], [[root, peer], []])
     } finally {
       execFileSync('umount', [peer])
     }
   }))
+
+/** What a start leaves that is killed during its test mount: a mount that nobody serves. */
+function leaveTestMount(mountpoint: string, dataRoot: string): void {
+  mkdirSync(mountpoint)
+  const fd = openFuseDevice()
+  mountFuse(fd, { source: join(dataRoot, 'preflight'), mountpoint, readOnly: true })
+  closeSync(fd)
+}
 
 test('a mount root that is not shared is refused with the flag of a container, and so is one where nothing is bound', () =>
   withShared(async (root, folder) => {

@@ -112,7 +112,11 @@ test('wrong requests are refused by what is wrong with them', limit, () =>
     assert.match(await engine.refuse('Mount', { Name: 'a' }), /ID/)
     assert.match(await engine.refuse('Mount', { Name: 'a', ID: '' }), /ID/)
     assert.match(await engine.refuse('Mount', { Name: 'b', ID: useId(1) }), /volume b: no such volume/)
+    assert.match(await engine.refuse('Mount', { Name: 'a', ID: '../x' }), /ID/)
+    for (const ID of ['', '../x', '__proto__', 'x'.repeat(300)]) await engine.do('Unmount', { Name: 'a', ID }) // not attached: no error
     assert.match(await engine.refuse('Path', { Name: 'b' }), /no such volume/)
+    assert.match(await engine.refuse('Remove', { Name: 'x'.repeat(2 ** 20) }), /too large/)
+    assert.match(String((await engine.send('VolumeDriver.Get', '{"Name": "a')).body['Err']), /not valid JSON/)
     assert.match(await engine.refuse('Get', ['a']), /body/)
     assert.match(await engine.refuse('Get'), /Name/)
     await engine.do('Get', { Name: 'a', Later: { engines: 'may say more' } })

@@ -1,12 +1,12 @@
 /** The socket of the volume plugin: who may connect, and whose it is. */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { Service, litevol, withRoots } from '../system/support.ts'
-import { Engine, pluginIn, withEngine } from './support.ts'
+import { Engine, pluginIn, withEngine, withPlugin } from './support.ts'
 
 const limit = { timeout: 120_000 }
 
@@ -23,12 +23,22 @@ test('only root may connect; the socket is gone after a stop, and nothing else o
     const { mode, uid } = statSync(socket)
     assert.deepEqual([mode & 0o777, uid], [0o600, 0])
     assert.deepEqual(readdirSync(dirname(socket)), ['litevol.sock'])
+    assert.equal(statSync(dirname(socket)).mode & 0o777, 0o700, 'as dockerd makes /run/docker, which may be made by us')
     const script = `require('node:net').connect(${JSON.stringify(socket)}).on('connect', () => process.exit(3)).on('error', (e) => process.stdout.write(e.code))`
-    spawnSync('chmod', ['o+x', join(socket, '../..')])
+    spawnSync('chmod', ['o+x', dirname(socket), join(socket, '../..')])
     const stranger = spawnSync(process.execPath, ['-e', script], { uid: 65_534, gid: 65_534, encoding: 'utf8' })
     assert.deepEqual([stranger.status, stranger.stdout], [0, 'EACCES'])
     await service.stop()
     assert.deepEqual(readdirSync(dirname(socket)), [])
+  }),
+)
+
+test('with a socket too the log is JSON, line by line', limit, () =>
+  withPlugin(async (engine, service) => {
+    await engine.refuse('Remove')
+    await service.stop()
+    for (const line of service.output) assert.doesNotThrow(() => JSON.parse(line), line)
+    assert.ok(service.output.some((line) => line.includes('a call of the volume plugin failed')))
   }),
 )
 
@@ -77,5 +87,22 @@ test('a stop does not wait for an engine that keeps its connection open', limit,
     await once(idle.stdout, 'data')
     await service.stop()
     if (idle.exitCode === null) await once(idle, 'exit')
+  }),
+)
+
+test('a stop that cannot take the socket away ends all volumes nevertheless, and says so', limit, () =>
+  withRoots(async (roots, folder) => {
+    const environment = pluginIn(folder)
+    const plugins = dirname(environment.LITEVOL_PLUGIN_SOCKET)
+    mkdirSync(plugins)
+    execFileSync('mount', ['-t', 'tmpfs', 'litevol-test', plugins]) // withRoots unmounts it
+    const service = await Service.start(roots, environment)
+    await service.mount(await service.create('v'), { persist: true })
+    execFileSync('mount', ['-o', 'remount,ro', plugins])
+    await service.stop()
+    assert.ok(
+      service.output.some((line) => /"level":40.*Read-only file system.*the socket of the volume driver stays/.test(line)),
+      service.output.join('\n'),
+    )
   }),
 )

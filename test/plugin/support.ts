@@ -30,19 +30,24 @@ export class Engine {
 
   /** Calls without looking at the outcome; `body` undefined is an empty one. */
   call(name: string, body?: unknown, headers: Readonly<Record<string, string>> = {}): Promise<PluginReply> {
+    return this.send(name, body === undefined ? undefined : JSON.stringify(body), headers)
+  }
+
+  /** The same with the text of a body. */
+  send(name: string, text: string | undefined, headers: Readonly<Record<string, string>> = {}): Promise<PluginReply> {
     return new Promise((resolve, reject) => {
       const outgoing = request({ socketPath: this.socket, path: `/${name}`, method: 'POST', headers, agent: false }, (incoming) => {
         const pieces: Buffer[] = []
         incoming.on('data', (piece: Buffer) => pieces.push(piece))
         incoming.on('error', reject)
         incoming.on('end', () => {
-          const text = Buffer.concat(pieces).toString()
-          const { statusCode = 0, headers: received } = incoming
-          resolve({ status: statusCode, type: received['content-type'], body: JSON.parse(text) as PluginReply['body'] })
+          const received = Buffer.concat(pieces).toString()
+          const { statusCode = 0, headers: fields } = incoming
+          resolve({ status: statusCode, type: fields['content-type'], body: JSON.parse(received) as PluginReply['body'] })
         })
       })
       outgoing.on('error', reject)
-      outgoing.end(body === undefined ? undefined : JSON.stringify(body))
+      outgoing.end(text)
     })
   }
 

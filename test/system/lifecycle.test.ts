@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { shell } from '../mount/support.ts'
@@ -65,6 +65,15 @@ test('a service that was killed: the next start clears its mounts, and the volum
     assert.equal(status.body['state'], 'mounted', 'persist: true mounts it again')
     assert.equal(await shell('cat "$1/a"', String(status.body['mountpoint'])), 'kept\n')
     await next.stop()
+  }))
+
+test('a start that fails when preflight has passed leaves the mount root as it was', () =>
+  withRoots(async (roots) => {
+    const folder = join(roots.dataRoot, 'volumes', 'x.litevol.new')
+    mkdirSync(folder, { recursive: true }) // what tidies up after a crash cannot remove it
+    await assert.rejects(Service.start(roots), /x\.litevol\.new/)
+    assert.equal(await shell('findmnt -rn -o TARGET | grep -F "$1" || true', roots.mountRoot), '')
+    rmdirSync(folder)
   }))
 
 test('the replies for what is wrong: 404, 409, 400, 501, 405, 503', () =>

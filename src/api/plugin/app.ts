@@ -5,7 +5,7 @@
  * Leaves: the calls to driver.ts, the socket and who may connect to socket.ts.
  */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { VolumeManager } from '../../manager/index.ts'
 import { readBodies } from '../bodies.ts'
 import { toProblem } from '../problems.ts'
@@ -19,7 +19,7 @@ const mediaType = 'application/vnd.docker.plugins.v1.2+json'
 export async function buildPlugin(manager: VolumeManager, log: FastifyBaseLogger): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
-    disableRequestLogging: true, // an engine asks all the time, and what changes anything is in the store's history
+    logController: new LogController({ disableRequestLogging: true }), // an engine asks all the time, and what changes anything is in the store's history
     requestTimeout: 0, // bodies.ts limits it
     keepAliveTimeout: 0, // the engine keeps one connection, and would see its end as a failed call
     forceCloseConnections: true, // a stop does not wait for the engine

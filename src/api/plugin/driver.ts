@@ -1,7 +1,7 @@
 /**
  * The calls of the volume plugin protocol, https://docs.docker.com/engine/extend/plugins_volume/: the names of an engine are our names.
  * Keeps: what an engine repeats after a lost reply does no harm; the paths in replies are those of the host; a call whose caller has
- *   given up (after 120 s for Create and Mount, 60 s for the others) begins nothing any more.
+ *   given up (after 120 s for Create and Mount, 60 s for the others) attaches and deletes nothing any more.
  * Leaves: the set of attachments to manager/attachments.ts, what is shown of a volume to describe.ts.
  */
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
@@ -21,6 +21,8 @@ const Name = Type.String({ minLength: 1 })
 const Named = Type.Object({ Name })
 const Creation = Type.Object({ Name, Opts: Type.Optional(Type.Union([Type.Null(), Type.Record(Type.String(), Type.String())])) })
 const Use = Type.Object({ Name, ID: Type.String({ pattern: `^${attachmentIdPattern}$` }) })
+// One that Mount would have refused is not attached either.
+const EndOfUse = Type.Object({ Name, ID: Type.String() })
 
 export const volumeDriver: FastifyPluginCallbackTypebox<{ manager: VolumeManager }> = (app, { manager }, done) => {
   app.post('/Plugin.Activate', () => ({ Implements: ['VolumeDriver'] }))
@@ -48,9 +50,9 @@ export const volumeDriver: FastifyPluginCallbackTypebox<{ manager: VolumeManager
     Err: '',
   }))
 
-  app.post('/VolumeDriver.Remove', { schema: { body: Named } }, async (request) => {
+  app.post('/VolumeDriver.Remove', { schema: { body: Named } }, async (request, reply) => {
     const volume = manager.findByName(request.body.Name)
-    if (volume !== undefined) await manager.delete(volume.id, false, who)
+    if (volume !== undefined) await manager.delete(volume.id, false, who, untilGone(reply))
     return { Err: '' }
   })
 
@@ -60,7 +62,7 @@ export const volumeDriver: FastifyPluginCallbackTypebox<{ manager: VolumeManager
     return { Mountpoint: hostPath ?? '', Err: '' }
   })
 
-  app.post('/VolumeDriver.Unmount', { schema: { body: Use } }, async (request) => {
+  app.post('/VolumeDriver.Unmount', { schema: { body: EndOfUse } }, async (request) => {
     const volume = manager.findByName(request.body.Name)
     if (volume !== undefined) await manager.detach(volume.id, request.body.ID, who)
     return { Err: '' }
@@ -78,7 +80,7 @@ function getByName(manager: VolumeManager, name: string): VolumeSummary {
 function untilGone(reply: FastifyReply): AbortSignal {
   const gone = new AbortController()
   reply.raw.once('close', () => {
-    gone.abort(new ErrnoError('ETIMEDOUT', 'mount: whoever asked for it does not wait any more'))
+    gone.abort(new ErrnoError('ETIMEDOUT', 'whoever asked for it does not wait any more'))
   })
   return gone.signal
 }

@@ -22,7 +22,7 @@ export async function assertSocketFree(socket: string): Promise<void> {
 /** Makes the app listen. It is made in a folder that nobody else may enter, and then named. Returns what takes the name away again. */
 export async function listenForRoot(app: FastifyInstance, socket: string): Promise<() => void> {
   await assertSocketFree(socket)
-  mkdirSync(dirname(socket), { recursive: true, mode: 0o755 })
+  mkdirSync(dirname(socket), { recursive: true, mode: 0o700 }) // as dockerd makes /run/docker, where it comes first
   const folder = mkdtempSync(join(dirname(socket), '.litevol-')) // mode 0700
   try {
     const made = join(folder, 's')
