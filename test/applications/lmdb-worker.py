@@ -1,9 +1,11 @@
 """
 A process of the LMDB test: ROUNDS transactions in DATABASE, each of which counts one up and writes values by hash.
-Keeps: values are derived from their keys, so whoever reads can tell a wrong one; WRITEMAP 1 writes through a shared mapping.
+Keeps: values are derived from their keys, so whoever reads can tell a wrong one; WRITEMAP 1 writes through a shared mapping; with a
+  fifth argument `hold` the process says so and waits in one transaction more, until it is killed.
 """
 import hashlib
 import random
+import signal
 import sys
 
 import lmdb
@@ -16,7 +18,8 @@ def value(key):
 
 
 environment = lmdb.open(database, map_size=256 << 20, writemap=write_map, sync=True)
-for number in range(rounds):
+is_holding = sys.argv[5:] == ['hold']
+for number in range(rounds + is_holding):
     with environment.begin(write=True) as transaction:
         total = int(transaction.get(b'total', b'0')) + 1
         transaction.put(b'total', b'%d' % total)
@@ -27,6 +30,9 @@ for number in range(rounds):
                 transaction.delete(key)
             else:
                 transaction.put(key, value(key))
+        if number == rounds:
+            print('holding', flush=True)
+            signal.pause()
     print(number, flush=True)
     with environment.begin() as transaction:
         for key, found in transaction.cursor().iternext():

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { createInterface } from 'node:readline'
 import { assertErrno, startProcess, type Process } from '../posix/process.ts'
 import { withFailpoints } from './failpoints.ts'
-import type { TestMount } from './support.ts'
+import { untilDead, type TestMount } from './support.ts'
 
 const root = { uid: 0, gid: 0, groups: [], umask: 0o22 }
 
@@ -48,7 +48,9 @@ test('written pages that died with a process are EIO for fsync, once, and not si
 test('a request that died after FORGETs and another lost one is answered too', limit, () =>
   withLoss(['', 'MKDIR:read:1', 'MKDIR:read:1'], async (mount, p) => {
     await p.make('.', 'file', 0, 50)
-    process.kill(mount.pid, 'SIGKILL')
+    const { pid } = mount
+    process.kill(pid, 'SIGKILL')
+    await untilDead(mount, pid)
     await p.unmake('.', 'file', 0, 50)
     await assertErrno('EIO', p.mkdir('a'))
     await assertErrno('EIO', p.mkdir('b'))

@@ -12,12 +12,11 @@ import { test } from 'node:test'
 import { statfs } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Volume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
-import { identifyProcess, isRunning } from '../../src/manager/process-identity.ts'
 import { assertErrno, startProcess, type Process } from '../posix/process.ts'
 import { assertClean, makeFile, withFolder } from '../support.ts'
 import { restarted, withFailpoints } from './failpoints.ts'
 import { cases, type Case } from './restart-cases.ts'
-import { mountFile, shell, type TestMount } from './support.ts'
+import { mountFile, shell, untilDead, type TestMount } from './support.ts'
 
 const root = { uid: 0, gid: 0, groups: [], umask: 0o22 }
 
@@ -75,7 +74,7 @@ test('a request done before two deaths is not done again, although other request
       const fd = await other.open('orphan', O_PATH)
       await p.unlink('orphan')
       const made = p.mkdir('made')
-      await dead(mount, mount.pid)
+      await untilDead(mount, mount.pid)
       await other.close(fd) // its FORGET removes the orphan, and is read before what is sent again
       await made
       assert.equal((await p.stat('made')).nlink, 2)
@@ -304,13 +303,4 @@ async function kill(mount: TestMount): Promise<void> {
   await mount.until(
     (event): event is Extract<typeof event, { type: 'ready' }> => event.type === 'ready' && event.pid > 0 && mount.pid !== pid,
   )
-}
-
-/** Waits until a process is gone. */
-async function dead(mount: TestMount, pid: number): Promise<void> {
-  const identity = identifyProcess(pid)
-  while (identity !== undefined && isRunning(identity)) {
-    assert.ok(mount.isAlive)
-    await sleep(1)
-  }
 }

@@ -11,9 +11,11 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { driverNames, fromPlainError, toPlainError, type DriverName } from '../../src/base/index.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { Keeper, type Exit, type KeeperMode, type StartWish } from '../../src/manager/keeper.ts'
+import { identifyProcess, isRunning } from '../../src/manager/process-identity.ts'
 import { ProcessLink } from '../../src/manager/process-link.ts'
 import type { CallMessage, CallName, Calls, EventMessage, ProcessMessage } from '../../src/mount/messages.ts'
 import { assertClean, withFolder } from '../support.ts'
@@ -188,4 +190,13 @@ export async function copySnapshot(mount: TestMount, folder: string): Promise<st
   await shell('head -c "$3" "$1" > "$2"', mount.file, copy, String(pageCount * pageSize))
   await mount.call('snapshot-release', { snapshot })
   return copy
+}
+
+/** Waits until a process of the mount is gone: one that was killed may still read a request on its way out. */
+export async function untilDead(mount: TestMount, pid: number): Promise<void> {
+  const identity = identifyProcess(pid)
+  while (identity !== undefined && isRunning(identity)) {
+    assert.ok(mount.isAlive)
+    await sleep(1)
+  }
 }
