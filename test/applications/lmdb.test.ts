@@ -5,7 +5,7 @@ const worker = fileURLToPath(new URL('lmdb-worker.py', import.meta.url))
 
 /** Three processes at once, one killed with -9 in a transaction, so that the next one meets its lock in the shared mapping; $3 the worker,
  *  $4 writemap. Killed at any moment it could be the one just woken to take the lock: if another takes it first, those who still wait
- *  are never woken (exit_robust_list of kernel/futex/core.c wakes others only while the lock is free), on every filesystem.
+ *  are never woken (handle_futex_death of kernel/futex/core.c wakes others only while the lock is free), on every filesystem.
  *  Debian's Python has the module, another on the path may not. */
 const text = `
 db=$1/store; python=/usr/bin/python3
