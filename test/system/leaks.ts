@@ -58,11 +58,15 @@ export function loopMounts(rounds: number): Promise<LeakReport> {
   })
 }
 
+/** The WAL is open once each for serving, fsync, checkpoints, the beginning of snapshots, and the connection that waits for the next one. */
+const walDescriptors = 5
+const isWal = (target: string): boolean => target.endsWith('-wal')
+
 /** Export whole, cut, and the rest of it. */
 export function loopExports(rounds: number): Promise<LeakReport> {
   return withVolume(async (place) => {
     await mount(place)
-    await shell('head -c 3M /dev/urandom > "$1/a"', place.mountpoint)
+    await shell('head -c 3M /dev/urandom > "$1/a"; sync "$1/a"', place.mountpoint)
     const round = async (number: number): Promise<void> => {
       await shell('echo "$2" >> "$1/b"', place.mountpoint, String(number))
       await ask(place, 'GET', 'export')
@@ -75,6 +79,8 @@ export function loopExports(rounds: number): Promise<LeakReport> {
     // A lease lasts a second: looked at when the last is over.
     const sample = async (): Promise<Sample> => {
       await until('no snapshot is held', () => descriptorsOf(pidOf(place)).every((target) => !target.includes('.litevol')))
+      const { pid } = JSON.parse(await ask(place, 'GET', 'mount')) as { readonly pid: number }
+      await until('the FUSE process has let go of all', () => descriptorsOf(pid).filter(isWal).length <= walDescriptors)
       return { ...belongings(place), ...(await servingProcess(place)) }
     }
     return loop(rounds, round, sample, Math.ceil(rounds / 9))
