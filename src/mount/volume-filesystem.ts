@@ -125,7 +125,10 @@ export class VolumeFilesystem implements Filesystem {
       ...(mtime === undefined ? {} : { mtime: mtime === 'now' ? time : mtime }),
     }
     const ino = this.#ino(nodeid)
-    if (isTimesOfCache(changes) && this.#orphans.isUnlinked(ino)) return attributes({ ...this.#volume.get(ino), ...patch })
+    if (isTimesOfCache(changes) && this.#orphans.isUnlinked(ino)) {
+      const inode = this.#volume.get(ino)
+      if (isRegular(inode.mode)) return attributes({ ...inode, ...patch })
+    }
     return attributes(this.#volume.setAttributes(ino, patch))
   }
 
@@ -288,9 +291,9 @@ export class VolumeFilesystem implements Filesystem {
 }
 
 /**
- * Whether these are the times of a regular file that the kernel keeps by itself as long as it knows the file, and writes back at the
- * end: no other change comes with a ctime (iattr_to_fattr of fs/fuse/dir.c, fuse_get_cache_mask of fs/fuse/inode.c). It does so just
- * before the FORGET of each removed file too, and those nobody can ever see.
+ * Whether these may be the times that the kernel keeps of a regular file by itself as long as it knows it, and writes back at the end:
+ * only then a ctime comes along (iattr_to_fattr of fs/fuse/dir.c, fuse_get_cache_mask of fs/fuse/inode.c). It does so just before the
+ * FORGET of each removed file too, and those nobody can ever see.
  */
 function isTimesOfCache({ mtime, ctime, ...rest }: AttributeChanges): boolean {
   return mtime !== undefined && ctime !== undefined && Object.keys(rest).length === 0
