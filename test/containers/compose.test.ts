@@ -31,8 +31,7 @@ after(async () => {
   await engine.stop()
 })
 afterEach(async () => {
-  const containers = await engine.docker(['ps', '-aq'])
-  if (containers !== '') await engine.docker(['rm', '-f', '-v', ...containers.split('\n')])
+  await engine.removeContainers()
   await engine.docker(['network', 'prune', '-f'])
   await engine.docker(['volume', 'prune', '-f'])
 })

@@ -112,6 +112,12 @@ export class Engine {
     return stdout
   }
 
+  /** Removes all containers, with their volumes that have no name. */
+  async removeContainers(): Promise<void> {
+    const containers = await this.docker(['ps', '-aq'])
+    if (containers !== '') await this.docker(['rm', '-f', '-v', ...containers.split('\n')])
+  }
+
   /** Calls docker; a failure is an outcome as well. Rejects only when it takes too long. */
   tryDocker(args: readonly string[], options: CallOptions = {}): Promise<Outcome> {
     return this.run('docker', args, options)
@@ -215,8 +221,7 @@ export class Engine {
 
   /** Removes containers, networks and volumes, and images without a name that no build has used for a week. */
   async #clear(): Promise<void> {
-    const containers = await this.docker(['ps', '-aq'])
-    if (containers !== '') await this.docker(['rm', '-f', '-v', ...containers.split('\n')])
+    await this.removeContainers()
     await this.docker(['network', 'prune', '-f'])
     const volumes = await this.docker(['volume', 'ls', '-q'])
     if (volumes !== '') await this.docker(['volume', 'rm', '-f', ...volumes.split('\n')])

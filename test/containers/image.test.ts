@@ -14,7 +14,7 @@ let engine: Engine
 before(async () => (engine = await Engine.start()))
 after(() => engine.stop())
 afterEach(async () => {
-  await engine.tryDocker(['rm', '-f', '-v', 'litevol'])
+  await engine.removeContainers()
   await engine.tryDocker(['volume', 'rm', 'litevol'])
 })
 

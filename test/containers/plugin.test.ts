@@ -64,21 +64,16 @@ async function withDriver(
     const start = async (): Promise<Service> => (service = await Service.start(roots, { LITEVOL_PLUGIN_SOCKET: socket }))
     try {
       await work(await start(), start, roots, folder)
-      await removeContainers()
+      await engine.removeContainers()
       const volumes = await engine.docker(['volume', 'ls', '-q', '-f', 'driver=litevol'])
       if (volumes !== '') await engine.docker(['volume', 'rm', ...volumes.split('\n')])
       await service?.stop()
     } finally {
-      await removeContainers()
+      await engine.removeContainers()
       if (service?.child.exitCode === null) service.child.kill('SIGKILL')
       rmSync(socket, { force: true }) // dockerd would ask a dead driver for 15 s at each call about a volume
     }
   })
-}
-
-async function removeContainers(): Promise<void> {
-  const containers = await engine.docker(['ps', '-aq'])
-  if (containers !== '') await engine.docker(['rm', '-f', ...containers.split('\n')])
 }
 
 test('docker volume create, run, inspect, rm', () =>

@@ -11,8 +11,7 @@ let engine: Engine
 before(async () => (engine = await Engine.start()))
 after(() => engine.stop())
 afterEach(async () => {
-  const containers = await engine.docker(['ps', '-aq'])
-  if (containers !== '') await engine.docker(['rm', '-f', '-v', ...containers.split('\n')])
+  await engine.removeContainers()
   await engine.tryDocker(['volume', 'rm', 'litevol'])
 })
 

@@ -6,8 +6,17 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { ErrnoError } from '../../src/base/index.ts'
-import { Owner, Volume, applicationId, checkVolume, createVolumeFile, readVolumeState, settleVolumeFile } from '../../src/engine/index.ts'
-import { assertClean, assertErrno, makeFile, readAll, withFile, withFolder } from '../support.ts'
+import {
+  Maintenance,
+  Owner,
+  Volume,
+  applicationId,
+  checkVolume,
+  createVolumeFile,
+  readVolumeState,
+  settleVolumeFile,
+} from '../../src/engine/index.ts'
+import { assertClean, assertErrno, makeFile, readAll, seededBytes, withFile, withFolder } from '../support.ts'
 
 test('a new volume file carries its ids, its root, and no file beside it', () =>
   withFile((file) => {
@@ -20,6 +29,28 @@ test('a new volume file carries its ids, its root, and no file beside it', () =>
     assert.deepEqual([uid, gid, mode], [7, 8, 0o040700])
     assert.equal(existsSync(`${file}-wal`), false)
     assert.equal(statSync(file).mode & 0o777, 0o600)
+  }))
+
+test('a file with the larger pages of an earlier build is served, snapshot and all, and keeps them', () =>
+  withFile((file) => {
+    const earlier = new Database(file)
+    earlier.pragma('journal_mode = DELETE')
+    earlier.pragma('page_size = 8192')
+    earlier.exec('VACUUM')
+    earlier.close()
+    const volume = Volume.open(file)
+    const maintenance = new Maintenance(file)
+    const content = seededBytes(1, 300_000)
+    const ino = makeFile(volume, volume.root, 'f', content)
+    const snapshot = maintenance.acquireSnapshot()
+    assert.equal(snapshot.pageSize, 8192)
+    assert.ok(snapshot.pageCount * 8192 > content.length)
+    snapshot.release()
+    assert.deepEqual(readAll(volume, ino), content)
+    maintenance.close()
+    volume.close()
+    assert.equal(readFileSync(file).readUInt16BE(16), 8192)
+    assertClean(file)
   }))
 
 test('making a volume over a file is EEXIST and leaves the file alone', () =>
