@@ -1,7 +1,7 @@
 /**
  * How bodies are read: JSON only; an empty body counts as `{}`, with or without a content type, as curl users send it.
  * Keeps: who waits for `100 Continue` (RFC 9110, section 10.1.1) gets it once the request has passed what can be said without its
- *   body; a body that does not come is not waited for without end.
+ *   body; a body that does not come is not waited for without end; who sends one that is refused gets to read why.
  * Leaves: checking bodies to the schemas, a streamed one to its route.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -28,13 +28,19 @@ export function readBodies(app: FastifyInstance, mediaType: 'application/json' |
   app.addHook('preParsing', (request, reply, payload, done) => {
     if (request.routeOptions.config.isStreamed !== true) {
       askForBody(request, reply)
-      limitTime(request, reply)
+      limitTime(request)
     }
     done(null, payload)
   })
   app.addHook('preValidation', (request, _reply, done) => {
     if (request.body === undefined && request.method === 'POST') request.body = request.routeOptions.config.isStreamed === true ? '' : {}
     done()
+  })
+  // Fastify closes the connection where it refuses a body. With bytes that were not read that is a reset, which overtakes the reply:
+  // left open, Node reads what still comes.
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (!request.raw.complete && request.routeOptions.config.isStreamed !== true) void reply.removeHeader('connection')
+    done(null, payload)
   })
   // Without a listener Node itself answers 100 at once, and curl sends what nobody will read.
   app.server.on('checkContinue', (request, response) => {
@@ -47,12 +53,12 @@ export function askForBody(request: FastifyRequest, reply: FastifyReply): void {
   if (request.headers.expect?.toLowerCase() === '100-continue') reply.raw.writeContinue()
 }
 
-function limitTime({ raw }: FastifyRequest, reply: FastifyReply): void {
+function limitTime({ raw }: FastifyRequest): void {
   const timer = setTimeout(() => {
     if (!raw.complete) raw.destroy()
   }, bodyTimeoutMs)
   timer.unref()
-  reply.raw.once('close', () => {
+  raw.once('close', () => {
     clearTimeout(timer)
   })
 }

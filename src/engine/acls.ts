@@ -66,11 +66,11 @@ export class Acls {
     if (list !== undefined) this.#xattrs.set(ino, accessName, withMode(list, mode), 0)
   }
 
-  /** What an inode made in `directory` with `mode` and `umask` gets: by the directory's default list if it has one, and by the umask if not. */
+  /** What an inode made in `directory` with `mode` and `umask` gets: by the directory's default list if it has one, and by the umask's permission bits if not. */
   inherit(directory: Ino, mode: number, umask: number): Inheritance {
     if (isSymlink(mode)) return { mode, access: undefined, default: undefined }
     const list = this.#xattrs.find(directory, defaultName)
-    if (list === undefined) return { mode: mode & ~umask, access: undefined, default: undefined }
+    if (list === undefined) return { mode: mode & ~(umask & permissionBits), access: undefined, default: undefined }
     const access = narrowed(list, mode)
     const { bits, isExtended } = readList(access)
     const inherited = isDirectory(mode) ? list : undefined

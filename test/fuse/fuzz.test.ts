@@ -234,3 +234,15 @@ test('times at the ends of 64 bits are cut to what a number holds exactly', () =
       assert.deepEqual([reply.payload.readBigInt64LE(16 + 24), reply.payload.readBigInt64LE(16 + 32)], [tooFar - 1n, 1n - tooFar])
     })
   }))
+
+test('a umask takes permissions away, never the type of what is made', () =>
+  withFolder((folder) => {
+    const volumeFile = join(folder, 'volume.sqlite')
+    createVolumeFile(volumeFile)
+    withDispatcher(volumeFile, (dispatcher) => {
+      const make = (mode: number): number | undefined =>
+        send(dispatcher, opcodes.MKNOD, Buffer.concat([u32(mode, 0, 0xffff_ffff, 0), text('a')]))?.error
+      assert.equal(make(0o170777), EINVAL)
+      assert.equal(make(0o100777), 0)
+    })
+  }))

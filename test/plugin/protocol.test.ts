@@ -1,6 +1,7 @@
 /** The form of the volume plugin protocol: what an engine sends and what it gets, whatever becomes of mounts. */
 import assert from 'node:assert/strict'
 import { mkdirSync, renameSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { shell } from '../mount/support.ts'
@@ -120,6 +121,28 @@ test('wrong requests are refused by what is wrong with them', limit, () =>
     assert.match(await engine.refuse('Get', ['a']), /body/)
     assert.match(await engine.refuse('Get'), /Name/)
     await engine.do('Get', { Name: 'a', Later: { engines: 'may say more' } })
+  }),
+)
+
+test('who sends too much is told so while it sends, and is listened to afterwards', limit, () =>
+  withPlugin(async ({ socket: path }) => {
+    const head = (call: string, length: number): string =>
+      `POST /VolumeDriver.${call} HTTP/1.1\r\nHost: plugin\r\nContent-Length: ${String(length)}\r\n\r\n`
+    const socket = connect(path).setEncoding('utf8')
+    try {
+      const awaitReply = async (expected: RegExp): Promise<void> => {
+        let received = ''
+        for await (const piece of socket.iterator({ destroyOnReturn: false })) if (expected.test((received += String(piece)))) return
+        assert.fail(`the connection ended after ${JSON.stringify(received)}`)
+      }
+      socket.write(head('Remove', 2 ** 23))
+      await awaitReply(/too large/)
+      socket.write('x'.repeat(2 ** 23))
+      socket.write(`${head('List', 2)}{}`)
+      await awaitReply(/"Volumes":\[\]/)
+    } finally {
+      socket.destroy()
+    }
   }),
 )
 
