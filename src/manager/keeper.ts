@@ -33,8 +33,8 @@ export type StartWish = Omit<StartOptions, 'protocol' | 'connection'>
 /** Connection numbers are below this: exact as a number, and never 0. */
 const connections = 2 ** 47
 
-/** The variables that a FUSE process gets: those of every program, and those by which tests steer it. */
-const passedVariables = ['PATH', 'LANG', 'TZ', 'TMPDIR', 'HOME', 'LITEVOL_FAILPOINT', 'LITEVOL_RESEND'] as const
+/** The variables that a FUSE process gets: those of every program, where Node keeps compiled code, and those by which tests steer it. */
+const passedVariables = ['PATH', 'LANG', 'TZ', 'TMPDIR', 'HOME', 'NODE_COMPILE_CACHE', 'LITEVOL_FAILPOINT', 'LITEVOL_RESEND'] as const
 
 /** How often an adopted keeper, which is not our child, is looked at, in ms. */
 const pollMs = 50

@@ -6,6 +6,7 @@
  * Leaves: the mount to serving.ts, the socket to control-socket.ts, replacing it to the keeper.
  */
 import { writeSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, makeLogger, messageOf, toPlainError } from '../base/index.ts'
@@ -190,6 +191,7 @@ async function main(): Promise<void> {
   tellStarter(ready)
   tellKeeper('SIGUSR1')
   startStopping(serving)
+  flushCompileCache() // a process that is killed would leave nothing for the next one
   try {
     await serving.ended
     isGone = true

@@ -4,6 +4,7 @@
  *   predecessor left unanswered.
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
+import { flushCompileCache } from 'node:module'
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume } from '../engine/index.ts'
@@ -238,3 +239,4 @@ port.on('message', (message: ThreadOrder) => {
   }
 })
 report({ type: 'loaded' })
+flushCompileCache() // the loop leaves no other moment

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { root, temporaryFolder } from './project.ts'
@@ -121,6 +121,17 @@ test('of many first runs at once one installs and all succeed', async (t) => {
   const runs = await Promise.all(Array.from({ length: 5 }, () => machine.run(['x'])))
   for (const each of runs) assert.deepEqual({ code: each.code, out: each.out }, { code: 0, out: '["x"]\n' }, each.err)
   assert.equal(machine.npmCalls().length, 2)
+})
+
+test('compiled code is kept beside the code, for the processes that litevol starts too, and elsewhere if wished', async (t) => {
+  const { clone, run } = makeMachine(t, process.version)
+  const program = join(clone, 'src/cli/main.ts')
+  writeFileSync(program, 'console.log(process.env.NODE_COMPILE_CACHE)')
+  const folder = join(clone, 'node_modules/.cache/litevol')
+  assert.equal((await run()).out.trim(), folder)
+  assert.equal(readdirSync(folder).length, 1)
+  const elsewhere = join(clone, 'elsewhere')
+  assert.equal((await run([], { NODE_COMPILE_CACHE: elsewhere })).out.trim(), elsewhere)
 })
 
 test('a symlink to bin/litevol from elsewhere works', async (t) => {
