@@ -55,6 +55,12 @@ export const settings = {
     ['on', 'off'],
     'whether a loaded successor of each FUSE process waits: a shorter pause, more memory',
   ),
+  lowLatency: choice(
+    'LITEVOL_LOW_LATENCY',
+    'off',
+    ['on', 'off'],
+    'whether CPUs that have nothing to do stay awake while a volume is busy: up to twice as fast, more power (docs/performance.md)',
+  ),
   tokenFile: path('LITEVOL_TOKEN_FILE', '', 'file with the bearer token that every request but GET /health must bring'),
   insecure: toggle('LITEVOL_INSECURE', 'listen without a token on an address that others can reach'),
   exportLeaseSeconds: number(

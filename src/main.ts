@@ -150,6 +150,7 @@ function optionsOf(config: Config): ManagerOptions {
     isHostElsewhere,
     driver,
     hasStandby: config.standby === 'on',
+    isLowLatency: config.lowLatency === 'on',
     logLevel,
     exportWalLimit,
     exportLeaseMs: config.exportLeaseSeconds * 1000,

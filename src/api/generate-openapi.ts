@@ -29,6 +29,7 @@ async function generate(): Promise<string> {
     dataRoot: folder,
     runRoot: folder,
     hasStandby: false,
+    isLowLatency: false,
     mountRoot: folder,
     hostMountRoot: folder,
     isHostElsewhere: false,

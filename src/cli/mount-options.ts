@@ -13,6 +13,8 @@ export interface MountOptions {
   readonly isRemount: boolean
   /** Make the volume file first. */
   readonly create: boolean
+  /** Keep CPUs awake while the mount is busy. */
+  readonly isLowLatency: boolean
   /** Where log lines go; undefined: not said. */
   readonly log: string | undefined
   /** The FUSE driver; undefined: not said. */
@@ -22,7 +24,7 @@ export interface MountOptions {
 }
 
 /** What is litevol's own, or looked at here. */
-const ownWords = new Set(['ro', 'rw', 'remount', 'create'])
+const ownWords = new Set(['ro', 'rw', 'remount', 'create', 'low_latency'])
 const logPattern = /^log=./
 const driverOf = (word: string): DriverName | undefined => driverNames.find((name) => word === `driver=${name}`)
 
@@ -56,6 +58,7 @@ export function parseMountOptions(text: string, isSloppy: boolean): MountOptions
     isReadOnly: words.findLast((word) => word === 'ro' || word === 'rw') === 'ro',
     isRemount,
     create: words.includes('create'),
+    isLowLatency: words.includes('low_latency'),
     log: words.findLast((word) => logPattern.test(word))?.slice('log='.length),
     driver: words.map(driverOf).findLast((name) => name !== undefined),
     kernel: words.filter((word) => kernelWords.has(word)),

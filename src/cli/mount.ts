@@ -35,7 +35,7 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
     remount(file, mountpoint, flags)
     return exitCodes.ok
   }
-  const { create, isReadOnly, isBackground, log, kernel, driver, logLevel } = flags
+  const { create, isReadOnly, isBackground, isLowLatency, log, kernel, driver, logLevel } = flags
   if (create && isReadOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
   const wish: StartWish = {
     file: existsSync(file) ? realpathSync(file) : resolve(file),
@@ -49,6 +49,7 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
     logLevel,
     holdSnapshot: false,
     snapshotWalLimit: 0,
+    isLowLatency,
     ownerTimeoutMs,
   }
   const logFile = log === undefined ? undefined : openLogFile(log)

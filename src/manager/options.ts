@@ -19,6 +19,8 @@ export interface ManagerOptions {
   readonly driver: DriverName
   /** Whether a loaded successor of each FUSE process waits: the pause after a death is shorter, the memory more. */
   readonly hasStandby: boolean
+  /** Whether CPUs are kept awake while a volume is busy (mount/low-latency.ts). */
+  readonly isLowLatency: boolean
   /** Level of the FUSE processes' logs. */
   readonly logLevel: LogLevel
   /** How long a snapshot outlives its last stream; 0: not at all. */

@@ -4,11 +4,12 @@
  *   stale mounts).
  * Leaves: showing the list to main.ts and api, ending the process to cli.
  */
-import { accessSync, constants, closeSync, readFileSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, closeSync, openSync, readFileSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { ErrnoError, messageOf, type Logger } from '../base/index.ts'
 import { loadAddon, openFuseDevice } from '../fuse/mount.ts'
+import { latencyDevice } from '../mount/messages.ts'
 import { makeFolderDurably } from './atomic-file.ts'
 import { assertReachesHost, assertShared, findOtherRoot } from './host-reach.ts'
 import { holderOf, shareMountRoot, type Sharing } from './mount-root.ts'
@@ -73,6 +74,7 @@ export async function runPreflight(options: ManagerOptions, openStore: () => num
     }],
     ['stale mounts', () => (isOurs ? clearStale(options, log) : ok('left alone'))],
     ['dirty limit', checkDirtyLimit],
+    ...(options.isLowLatency ? ([['low latency', checkLowLatency]] as const) : []),
   ] // prettier-ignore
   for (const [name, check] of rows) checks.push({ name, ...(await find(check)) })
   return { checks, sharing }
@@ -173,6 +175,16 @@ async function checkReach(options: ManagerOptions, isMountable: boolean, log: Lo
 
 /** Where the limits of all mounts are (dirty-limit.ts reaches them by links in /sys/class/bdi). */
 const limitsFolder = '/sys/devices/virtual/bdi'
+
+function checkLowLatency(): Finding {
+  try {
+    closeSync(openSync(latencyDevice, 'r+'))
+    return ok('CPUs can be kept awake')
+  } catch (error) {
+    const cure = `give a container --device ${latencyDevice}; a kernel may lack it (CONFIG_CPU_IDLE)`
+    return { verdict: 'warn', reason: `CPUs cannot be kept awake: ${messageOf(error)}`, cure }
+  }
+}
 
 function checkDirtyLimit(): Finding {
   try {

@@ -252,7 +252,7 @@ export class Volume {
 
   #start(readOnly: boolean, driver: DriverName): Promise<MountProcess> {
     makeMountpoint(this.mountpoint)
-    const { logLevel, exportWalLimit, hasStandby } = this.#options
+    const { logLevel, exportWalLimit, hasStandby, isLowLatency } = this.#options
     const options = {
       file: this.file,
       source: this.file,
@@ -264,6 +264,7 @@ export class Volume {
       logLevel,
       holdSnapshot: this.#exports.hasLeases,
       snapshotWalLimit: exportWalLimit,
+      isLowLatency,
       ownerTimeoutMs,
     }
     return MountProcess.start(options, {

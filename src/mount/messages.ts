@@ -30,6 +30,8 @@ export interface StartOptions {
   readonly connection: number
   /** Unmount by force when descriptor 5 ends: the starter holds its other end. */
   readonly hasLeash: boolean
+  /** Keep CPUs awake while the mount is busy (low-latency.ts). */
+  readonly isLowLatency: boolean
   readonly logLevel: LogLevel
   /** Begin a snapshot with id 0 before the first change: exports of the file as it lies are still running. */
   readonly holdSnapshot: boolean
@@ -42,6 +44,9 @@ export interface StartOptions {
 /** Names in the run folder that both sides know. */
 export const socketName = 'socket'
 export const keeperName = 'keeper'
+
+/** The device that keeps CPUs awake (low-latency.ts); opening it takes root. */
+export const latencyDevice = '/dev/cpu_dma_latency'
 
 /** Promise 5's pair, and the pair that names the bytes of an export. */
 export interface StateReport {

@@ -15,6 +15,7 @@ import { followMemory } from './dirty-pages.ts'
 import { flushFiles } from './flush.ts'
 import type { Calls, SnapshotReport, StartOptions, StateReport } from './messages.ts'
 import { SharedLostSync } from './lost-sync.ts'
+import { startLowLatency } from './low-latency.ts'
 import { NativeServer } from './native-server.ts'
 import { countHandles, countRequests, makeSharedFiles, writtenInodes } from './open-files.ts'
 import { RunFolder, type Handover } from './run-folder.ts'
@@ -265,10 +266,14 @@ export class Serving {
   }
 
   #startUpkeep(onPressure: (walBytes: number) => void): void {
-    const { snapshotWalLimit } = this.#options
+    const { snapshotWalLimit, isLowLatency } = this.#options
     const [logger, device] = [this.#logger, this.#device]
     const stopCheckpointing = startCheckpointing({ maintenance: this.#maintenance, logger, snapshotWalLimit, onPressure })
-    this.#upkeep = device === undefined ? [stopCheckpointing] : [stopCheckpointing, followMemory(device, logger)]
+    this.#upkeep = [
+      stopCheckpointing,
+      ...(device === undefined ? [] : [followMemory(device, logger)]),
+      ...(isLowLatency ? [startLowLatency(() => countRequests(this.#shared), logger)] : []),
+    ]
   }
 
   async #flush(): Promise<void> {

@@ -39,6 +39,7 @@ export async function withManagers(work: (fixture: ManagerFixture) => Promise<vo
       dataRoot: join(folder, 'data'),
       runRoot: join(folder, 'run'),
       hasStandby: false,
+      isLowLatency: false,
       mountRoot,
       hostMountRoot: '/host/mnt',
       isHostElsewhere: false,

@@ -64,6 +64,7 @@ export class TestMount {
       logLevel: 'warn',
       holdSnapshot: false,
       snapshotWalLimit: 1 << 30,
+      isLowLatency: false,
       ownerTimeoutMs: 10_000,
       ...change,
     }
