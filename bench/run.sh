@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on gocryptfs and on the plain disk, in one sitting.
-# Keeps: three rounds, interleaved, so that a slow minute of the machine hits all three alike; prints medians and their ratios;
-#   everything lies under one temporary folder on one disk and is gone afterwards, also after an error or a signal.
-# Leaves: the cases to fsbench.sh (DIR LABEL -> "label<TAB>case<TAB>value<TAB>unit"), found at $FSBENCH or ../shared/bench/fsbench.sh.
-# Settings: BENCH_DIR (where, default the disk of /var/tmp), BENCH_ROUNDS (3), BENCH_TIMEOUT (seconds a pass may take, 900).
+# bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on one with low latency, on those of its peers that are installed, and on the plain disk.
+# Keeps: rounds are interleaved, so that a slow minute of the machine hits all alike; everything lies under one temporary folder on
+#   one disk and is gone afterwards, also after an error or a signal; a peer that fails or takes too long is named and left out.
+# Leaves: the cases to fsbench.sh (DIR LABEL -> "label<TAB>case<TAB>value<TAB>unit"), found at $FSBENCH or ../shared/bench/fsbench.sh;
+#   medians, table and chart to report.ts.
+# Settings: BENCH_DIR (where, default the disk of /var/tmp), BENCH_ROUNDS (3), BENCH_TIMEOUT (seconds a pass may take, 900),
+#   BENCH_PEERS ("bindfs gocryptfs cryfs"), BENCH_CHART (an SVG file to write, default none).
 set -euo pipefail
 root=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
 fsbench=${FSBENCH:-$root/../shared/bench/fsbench.sh}
@@ -16,17 +18,16 @@ die() { echo "bench: $*" >&2; exit 1; }
 for program in fio jq bc python3 sqlite3 git mountpoint; do
   command -v "$program" >/dev/null || die "$program is missing"
 done
-has_gocryptfs=$(command -v gocryptfs || true)
-[[ -n $has_gocryptfs ]] || echo 'bench: gocryptfs is not installed: no ratio to it' >&2
 
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/litevol-bench.XXXXXX")
-mkdir "$work/litevol" "$work/gocryptfs" "$work/plain" "$work/cipher"
 pids=()
+labels=(litevol)
+[[ ! -w /dev/cpu_dma_latency ]] || labels+=(low_latency)
 
 # Ends what was started here, and only that: unmount first (lazily when busy), then the processes by their ids.
 cleanup() {
   local mountpoint pid
-  for mountpoint in "$work/litevol" "$work/gocryptfs"; do
+  for mountpoint in "${labels[@]/#/$work/}"; do
     if timeout 10 mountpoint -q "$mountpoint"; then
       timeout 60 umount "$mountpoint" || timeout 10 umount -l "$mountpoint" || true
     fi
@@ -51,46 +52,44 @@ wait_mounted() { # MOUNTPOINT PID
 }
 
 "$root/bin/litevol" --version >/dev/null # installs what is missing, so that waiting does not
-"$root/bin/litevol" mount --create "$work/volume.sqlite" "$work/litevol" >>"$work/log" 2>&1 </dev/null &
-pids+=($!)
-wait_mounted "$work/litevol" $!
-labels=(litevol plain)
-if [[ -n $has_gocryptfs ]]; then
-  echo benchmark >"$work/pass"
-  gocryptfs -init -q -passfile "$work/pass" "$work/cipher" >>"$work/log" 2>&1
-  gocryptfs -fg -q -passfile "$work/pass" "$work/cipher" "$work/gocryptfs" >>"$work/log" 2>&1 </dev/null &
+mount_litevol() { exec "$root/bin/litevol" mount --create "$work/litevol.sqlite" "$1"; }
+mount_low_latency() { exec "$root/bin/litevol" mount -o low_latency --create "$work/low_latency.sqlite" "$1"; }
+mount_bindfs() { exec bindfs -f "$work/bindfs.back" "$1"; }
+mount_gocryptfs() {
+  gocryptfs -init -q -passfile "$work/pass" "$work/gocryptfs.back"
+  exec gocryptfs -fg -q -passfile "$work/pass" "$work/gocryptfs.back" "$1"
+}
+mount_cryfs() { CRYFS_FRONTEND=noninteractive CRYFS_NO_UPDATE_CHECK=true exec cryfs -f "$work/cryfs.back" "$1" <"$work/pass"; }
+
+echo benchmark >"$work/pass"
+for peer in ${BENCH_PEERS-bindfs gocryptfs cryfs}; do
+  if command -v "$peer" >/dev/null; then labels+=("$peer"); else echo "bench: $peer is not installed: no ratio to it" >&2; fi
+done
+for label in "${labels[@]}"; do
+  mkdir "$work/$label" "$work/$label.back"
+  "mount_$label" "$work/$label" >>"$work/log" 2>&1 </dev/null &
   pids+=($!)
-  wait_mounted "$work/gocryptfs" $!
-  labels=(litevol gocryptfs plain)
-fi
+  wait_mounted "$work/$label" $!
+done
+mkdir "$work/plain"
+labels+=(plain)
 
 for ((round = 1; round <= rounds; round++)); do
-  for label in "${labels[@]}"; do
+  for index in "${!labels[@]}"; do
+    label=${labels[index]}
     echo "bench: round $round of $rounds: $label" >&2
-    timeout --kill-after=30 "$limit" bash "$fsbench" "$work/$label" "$label" | tee -a "$work/results" >&2
+    if ! timeout --kill-after=30 "$limit" bash "$fsbench" "$work/$label" "$label" >"$work/pass.out"; then
+      [[ $label != litevol && $label != plain ]] || die "$label failed: $(tail -n 5 "$work/log")"
+      echo "bench: $label failed or took longer than $limit s: left out from here on" >&2
+      unset "labels[index]"
+    fi
+    tee -a "$work/results" <"$work/pass.out" >&2
   done
 done
 
-# Medians per case, and litevol over the others. A unit of seconds is better when smaller: its ratio is turned over.
-python3 - "$work/results" <<'P'
-import statistics, sys
-cases, units, values = [], {}, {}
-for line in open(sys.argv[1]):
-    label, case, value, unit = line.rstrip('\n').split('\t')
-    if case not in units:
-        cases.append(case)
-    units[case] = unit
-    values.setdefault((label, case), []).append(float(value))
-median = lambda label, case: statistics.median(values[label, case]) if (label, case) in values else None
-def ratio(case, other):
-    a, b = median('litevol', case), median(other, case)
-    if not a or not b:
-        return '-'
-    return f'{b / a if units[case] == "s" else a / b:.2f}'
-show = lambda v: '-' if v is None else f'{v:,.2f}' if v < 10 else f'{v:,.0f}'
-print('| case | unit | litevol | gocryptfs | plain disk | x gocryptfs | x plain |\n|---|---|--:|--:|--:|--:|--:|')
-for c in cases:
-    print(f'| {c} | {units[c]} | {show(median("litevol", c))} | {show(median("gocryptfs", c))} | {show(median("plain", c))} | {ratio(c, "gocryptfs")} | {ratio(c, "plain")} |')
-P
-printf '\n%s rounds, medians; a ratio above 1 means that litevol is the faster one. ' "$rounds"
-printf '%s cores, %s, kernel %s, %s\n' "$(nproc)" "$(free -h | awk '/^Mem:/ { print $2 }')" "$(uname -r)" "$(date -u +%F)"
+# shellcheck source=bin/runtime.sh
+. "$root/bin/runtime.sh"
+litevol_find_node
+"$node" --disable-warning=ExperimentalWarning "$root/bench/report.ts" "$work/results" ${BENCH_CHART:+"$BENCH_CHART"}
+printf '\n%s rounds, medians. %s cores, %s, kernel %s, %s\n' \
+  "$rounds" "$(nproc)" "$(free -h | awk '/^Mem:/ { print $2 }')" "$(uname -r)" "$(date -u +%F)"

@@ -5,9 +5,10 @@
  * Leaves: cutting to content.ts, the stored form to codec.ts.
  */
 import { crc32 } from 'node:zlib'
-import { ErrnoError } from '../base/index.ts'
+import { ErrnoError, type Ino } from '../base/index.ts'
 import { chunkAddress, decodeChunk, encodeChunk } from './codec.ts'
 import type { Connection, Statement } from './connection.ts'
+import { whole } from './extents.ts'
 import { bytes, integer, type Row } from './rows.ts'
 
 /** Decoded chunks kept for the next read: 16 of at most 128 KiB are 2 MiB. */
@@ -17,6 +18,7 @@ export class Chunks {
   readonly #upsert: Statement<[Buffer, number, number], Row>
   readonly #insertData: Statement<[number, number, Buffer]>
   readonly #addRefs: Statement<[number, number]>
+  readonly #addRefsOf: Statement<[number, number, number, number]>
   readonly #selectRefs: Statement<[number], Row>
   readonly #delete: Statement<[number]>
   readonly #deleteData: Statement<[number]>
@@ -32,6 +34,9 @@ export class Chunks {
       .raw(true)
     this.#insertData = connection.prepare('INSERT INTO chunk_data (id, codec, data) VALUES (?, ?, ?)')
     this.#addRefs = connection.prepare('UPDATE chunks SET refs = refs + ? WHERE id = ?')
+    this.#addRefsOf = connection.prepare(
+      `UPDATE chunks SET refs = refs + named.n FROM (SELECT chunk, count(*) AS n FROM extents WHERE ${whole} GROUP BY chunk) AS named WHERE id = named.chunk`,
+    )
     this.#selectRefs = connection.prepare<[number], Row>('SELECT refs FROM chunks WHERE id = ?').raw(true)
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
@@ -70,6 +75,11 @@ export class Chunks {
   /** One more extent names the chunk. Call inside a transaction. */
   retain(id: number): void {
     this.#addRefs.run(1, id)
+  }
+
+  /** One more extent names the chunk of each that lies whole in start … end of a file. Call inside a transaction. */
+  retainAll(ino: Ino, start: number, end: number): void {
+    this.#addRefsOf.run(ino, start, end, end)
   }
 
   /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */

@@ -112,13 +112,28 @@ export class Content {
     if (end <= fromOffset) return 0
     const shift = toOffset - fromOffset
     assertSize(to, end + shift)
-    const extents = [...this.#extents.each(from, fromOffset, end)]
     const cleared = this.#extents.clear(to, toOffset, end + shift)
-    const added = extents.reduce((sum, extent) => sum + this.#share(to, extent, fromOffset, end, shift), 0)
+    const added =
+      shift % blockSize === 0 ? this.#shareBlocks(to, from, fromOffset, end, shift) : this.#shareAll(to, from, fromOffset, end, shift)
     const target = this.#file(to)
     const size = Math.max(target.size, end + shift)
     this.#inodes.update(target, this.#changed({ size, stored: target.stored + added - cleared }))
     return end - fromOffset
+  }
+
+  /** Names every extent in start … end of `from` once more, `shift` bytes further, which moves blocks onto blocks. Returns their bytes. */
+  #shareBlocks(to: Ino, from: Ino, start: number, end: number, shift: number): number {
+    const edges = [start, end - 1].flatMap((at) => this.#extents.overlapping(from, at, at + 1))
+    const cut = edges.filter(({ offset, length }) => offset < start || offset + length > end)
+    const each = new Map(cut.map((extent) => [extent.offset, extent]))
+    const whole = this.#extents.repeat(to, from, start, end, shift)
+    return [...each.values()].reduce((sum, extent) => sum + this.#share(to, extent, start, end, shift), whole)
+  }
+
+  /** The same wherever that moves them. */
+  #shareAll(to: Ino, from: Ino, start: number, end: number, shift: number): number {
+    const extents = [...this.#extents.each(from, start, end)]
+    return extents.reduce((sum, extent) => sum + this.#share(to, extent, start, end, shift), 0)
   }
 
   /** Names the part of an extent in start … end once more, `shift` bytes further, cut where a block ends there. Returns its bytes. */

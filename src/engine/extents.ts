@@ -28,6 +28,9 @@ export const stepSize = 1024
 
 const table = 'extents'
 
+/** Which extents lie whole in a range: of an inode, from, before, up to. */
+export const whole = 'ino = ? AND offset >= ? AND offset < ? AND offset + length <= ?'
+
 function decode(row: Row): Extent {
   const [offset, length] = [integer(row, 0, table, 'offset'), integer(row, 1, table, 'length')]
   return { offset, length, chunk: integer(row, 2, table, 'chunk'), chunkOffset: integer(row, 3, table, 'chunk_offset') }
@@ -46,6 +49,8 @@ export class Extents {
   readonly #insert: Statement<[number, number, number, number, number]>
   readonly #shorten: Statement<[number, number, number]>
   readonly #delete: Statement<[number, number]>
+  readonly #repeat: Statement<[number, number, number, number, number, number]>
+  readonly #sum: Statement<[number, number, number, number], Row>
 
   constructor(connection: Connection, chunks: Chunks) {
     this.#chunks = chunks
@@ -55,6 +60,12 @@ export class Extents {
     this.#insert = connection.prepare('INSERT INTO extents (ino, offset, length, chunk, chunk_offset) VALUES (?, ?, ?, ?, ?)')
     this.#shorten = connection.prepare('UPDATE extents SET length = ? WHERE ino = ? AND offset = ?')
     this.#delete = connection.prepare('DELETE FROM extents WHERE ino = ? AND offset = ?')
+    this.#repeat = connection.prepare(
+      `INSERT INTO extents (ino, offset, length, chunk, chunk_offset) SELECT ?, offset + ?, length, chunk, chunk_offset FROM extents WHERE ${whole}`,
+    )
+    this.#sum = connection
+      .prepare<[number, number, number, number], Row>(`SELECT coalesce(sum(length), 0) FROM extents WHERE ${whole}`)
+      .raw(true)
   }
 
   /** The extents that overlap start … end, in order; the first and the last may reach beyond. */
@@ -82,6 +93,17 @@ export class Extents {
   /** Adds an extent for a chunk whose ref the caller already holds. Call inside a transaction, with the range free. */
   insert(ino: Ino, { offset, length, chunk, chunkOffset }: Extent): void {
     this.#insert.run(ino, offset, length, chunk, chunkOffset)
+  }
+
+  /**
+   * Adds to `to` the extents that lie whole in start … end of `from`, `shift` bytes further: a multiple of `blockSize`, so that none has to
+   * be cut. Returns their bytes. Call inside a transaction, with the range free.
+   */
+  repeat(to: Ino, from: Ino, start: number, end: number, shift: number): number {
+    this.#chunks.retainAll(from, start, end)
+    const sum = this.#sum.get(from, start, end, end)
+    this.#repeat.run(to, shift, from, start, end, end)
+    return sum === undefined ? 0 : integer(sum, 0, table, 'length')
   }
 
   /** Frees start … end of the file, however much: what lay there becomes a hole. Returns how many bytes were stored there. Call inside a transaction. */
