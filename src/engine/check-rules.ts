@@ -5,7 +5,7 @@
  */
 import { NAME_MAX } from '../base/index.ts'
 import { maximumFileSize } from './content.ts'
-import { blockSize, firstIno } from './schema.ts'
+import { blockSize, firstIno, pieceSize, piecesPerChunk } from './schema.ts'
 
 /** What a query's columns are: `ino`; `parent, name`; the id of a chunk; or words that name the place themselves. */
 export type RowKind = 'inode' | 'entry' | 'chunk' | 'words'
@@ -70,7 +70,10 @@ const ofEntries = all('entry', [
 
 const ofChunks = all('chunk', [
   ['refs counts the extents of a chunk', 'SELECT c.id FROM chunks c LEFT JOIN (SELECT chunk, count(*) AS n FROM extents GROUP BY chunk) e ON e.chunk = c.id WHERE c.refs <> coalesce(e.n, 0) OR c.refs < 1'],
-  ['a chunk has its data', 'SELECT id FROM chunks WHERE id NOT IN (SELECT id FROM chunk_data) UNION ALL SELECT id FROM chunk_data WHERE id NOT IN (SELECT id FROM chunks)'],
+  ['a chunk has its data', `SELECT id FROM chunks WHERE id NOT IN (SELECT id FROM chunk_data) AND id NOT IN (SELECT id / ${text(piecesPerChunk)} FROM pieces) UNION ALL SELECT id FROM chunk_data WHERE id NOT IN (SELECT id FROM chunks) UNION ALL SELECT id / ${text(piecesPerChunk)} FROM pieces WHERE id / ${text(piecesPerChunk)} NOT IN (SELECT id FROM chunks)`],
+  ['a chunk has its data in pieces or whole', `SELECT id FROM chunk_data WHERE id IN (SELECT id / ${text(piecesPerChunk)} FROM pieces)`],
+  ['the pieces of a chunk are all there', `SELECT c.id FROM chunks c JOIN (SELECT id / ${text(piecesPerChunk)} AS chunk, count(*) AS n FROM pieces GROUP BY 1) p ON p.chunk = c.id WHERE p.n <> (c.size + ${text(pieceSize - 1)}) / ${text(pieceSize)}`],
+  ['a piece has the bytes of its place', `SELECT c.id FROM pieces p JOIN chunks c ON c.id = p.id / ${text(piecesPerChunk)} WHERE (p.codec = 0 AND length(p.data) <> min(${text(pieceSize)}, c.size - p.id % ${text(piecesPerChunk)} * ${text(pieceSize)})) OR length(p.data) > ${text(2 * pieceSize)}`],
   ['a chunk has 1 to 131072 bytes and an address of 32', `SELECT id FROM chunks WHERE size NOT BETWEEN 1 AND ${text(blockSize)} OR length(address) <> 32`],
   ['stored bytes are those of one chunk', `SELECT d.id FROM chunk_data d JOIN chunks c ON c.id = d.id WHERE (codec = 0 AND length(data) <> size) OR length(data) > ${text(2 * blockSize)}`],
 ]) // prettier-ignore

@@ -6,17 +6,16 @@
  */
 import Database from 'better-sqlite3'
 import { existsSync, statSync } from 'node:fs'
-import { crc32 } from 'node:zlib'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { rules, type Rule } from './check-rules.ts'
-import { chunkAddress, decodeChunk } from './codec.ts'
+import { chunkAddress, decodePiece, decodeWhole } from './codec.ts'
 import { translating, type Connection } from './connection.ts'
 import { findHeaderFault, readHeader, sizeByHeader } from './header.ts'
 import { inspect } from './inspection.ts'
 import { Places, describeRow } from './places.ts'
 import { bytes, integer, type Row } from './rows.ts'
 import { compareSchema } from './schema-objects.ts'
-import { blockSize } from './schema.ts'
+import { addMissingTables, blockSize, piecesPerChunk } from './schema.ts'
 import { findWalDamage } from './wal.ts'
 
 /** One broken rule, and one place that breaks it. */
@@ -63,6 +62,7 @@ export function checkVolume(file: string, { deep = false, isLive = false, onProg
     inspect(file, { isLive }, (connection) => {
       const schema = checkSchema(connection)
       if (schema.length > 0) return schema // first: an integrity check runs expressions of the schema, and the rules are about our tables
+      addMissingTables(connection, versionOf(connection))
       onProgress?.({ step: 'structure' })
       const structure = checkStructure(connection)
       onProgress?.({ step: 'rules' })
@@ -91,8 +91,7 @@ function checkStructure(connection: Connection): Finding[] {
 }
 
 function checkSchema(connection: Connection): Finding[] {
-  const version = Number(connection.pragma('user_version', { simple: true }))
-  return surviving(schemaRule, () => compareSchema(connection, version).map((place) => ({ rule: schemaRule, place })))
+  return surviving(schemaRule, () => compareSchema(connection, versionOf(connection)).map((place) => ({ rule: schemaRule, place })))
 }
 
 /** A file that a copy cut off: what else would be found is noise. */
@@ -132,33 +131,50 @@ function checkRule(connection: Connection, places: Places, { rule, kind, query }
 
 function checkChunks(connection: Connection, places: Places, onProgress: CheckOptions['onProgress']): Finding[] {
   const total = Number(connection.prepare('SELECT coalesce(sum(size), 0) FROM chunks').pluck(true).get())
-  const select = connection
-    .prepare<[], Row>(
-      `SELECT c.id, c.size, c.address, d.codec, ${hasChecksums(connection) ? 'c.crc' : 'NULL'}, CASE WHEN length(d.data) <= ${String(2 * blockSize)} THEN d.data END FROM chunks c JOIN chunk_data d ON d.id = c.id`,
-    )
-    .raw(true)
+  const select = connection.prepare<[], Row>('SELECT id, size, address FROM chunks').raw(true)
+  const isIntact = prepareProof(connection)
   const damaged: number[] = []
   let [done, told] = [0, -progressStep]
   for (const row of select.iterate()) {
     if (done - told >= progressStep) onProgress?.({ step: 'chunks', done: (told = done), total })
     const id = integer(row, 0, 'chunks', 'id')
-    if (!isChunkIntact(id, row)) damaged.push(id)
+    if (!isIntact(id, bytes(row, 2, 'chunks', 'address'))) damaged.push(id)
     done += integer(row, 1, 'chunks', 'size')
   }
   onProgress?.({ step: 'chunks', done, total })
   return places.chunks(damaged).map((place) => ({ rule: chunkRule, place }))
 }
 
-/** Version 1 had none. */
-const hasChecksums = (connection: Connection): boolean => Number(connection.pragma('user_version', { simple: true })) > 1
-
-function isChunkIntact(id: number, row: Row): boolean {
-  try {
-    const encoded = { codec: integer(row, 3, 'chunk_data', 'codec'), data: bytes(row, 5, 'chunk_data', 'data') }
-    const content = decodeChunk(id, encoded, integer(row, 1, 'chunks', 'size'))
-    const isSummed = row[4] === null || crc32(content) === integer(row, 4, 'chunks', 'crc')
-    return isSummed && chunkAddress(content).equals(bytes(row, 2, 'chunks', 'address'))
-  } catch {
-    return false
+/** Makes what proves a chunk, in pieces or whole: by its checksums and its address. */
+function prepareProof(connection: Connection): (id: number, address: Buffer) => boolean {
+  const most = String(2 * blockSize) // what is longer is no content, whatever it is
+  const pieces = connection
+    .prepare<[number, number], Row>(
+      `SELECT codec, crc, CASE WHEN length(data) <= ${most} THEN data END FROM pieces WHERE id >= ? AND id < ? ORDER BY id`,
+    )
+    .raw(true)
+  const whole = connection
+    .prepare<[number], Row>(
+      `SELECT c.size, d.codec, CASE WHEN length(d.data) <= ${most} THEN d.data END, ${hasChecksums(connection) ? 'c.crc' : 'NULL'}, c.address FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.id = ?`,
+    )
+    .raw(true)
+  return (id, address) => {
+    try {
+      const rows = pieces.all(id * piecesPerChunk, (id + 1) * piecesPerChunk)
+      const row = rows.length === 0 ? whole.get(id) : undefined
+      const content =
+        row === undefined
+          ? Buffer.concat(rows.map((piece, number) => decodePiece(id * piecesPerChunk + number, piece)))
+          : decodeWhole(id, row)
+      return chunkAddress(content).equals(address)
+    } catch (error) {
+      if (error instanceof ErrnoError && error.code === 'EIO') return false
+      throw error
+    }
   }
 }
+
+/** Version 1 had none. */
+const hasChecksums = (connection: Connection): boolean => versionOf(connection) > 1
+
+const versionOf = (connection: Connection): number => Number(connection.pragma('user_version', { simple: true }))

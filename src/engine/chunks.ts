@@ -1,45 +1,53 @@
 /**
- * Tables `chunks` and `chunk_data`: the pool, every distinct piece of content once.
+ * Tables `chunks`, `pieces` and, for what older versions stored, `chunk_data`: the pool, every distinct piece of content once.
  * Keeps: `refs` equals the number of extents that name the chunk; at 0 the chunk is gone at once, its pages reused;
  *   stored bytes never change, and where they have, a read is EIO, never wrong bytes.
  * Leaves: cutting to content.ts, the stored form to codec.ts.
  */
-import { crc32 } from 'node:zlib'
 import { ErrnoError, type Ino } from '../base/index.ts'
-import { chunkAddress, decodeChunk, encodeChunk } from './codec.ts'
+import { chunkAddress, damage, decodePiece, decodeWhole, encodePiece } from './codec.ts'
 import type { Connection, Statement } from './connection.ts'
 import { whole } from './extents.ts'
-import { bytes, integer, type Row } from './rows.ts'
+import { integer, type Row } from './rows.ts'
+import { pieceSize, piecesPerChunk } from './schema.ts'
 
-/** Decoded chunks kept for the next read: 16 of at most 128 KiB are 2 MiB. */
-const cacheSize = 16
+/** Decoded pieces kept for the next read: 128 of at most 16 KiB are 2 MiB. */
+const cacheSize = 128
 
 export class Chunks {
-  readonly #upsert: Statement<[Buffer, number, number], Row>
-  readonly #insertData: Statement<[number, number, Buffer]>
+  readonly #upsert: Statement<[Buffer, number], Row>
+  readonly #insertPiece: Statement<[number, number, number, Buffer]>
   readonly #addRefs: Statement<[number, number]>
   readonly #addRefsOf: Statement<[number, number, number, number]>
   readonly #selectRefs: Statement<[number], Row>
   readonly #delete: Statement<[number]>
+  readonly #deletePieces: Statement<[number, number]>
   readonly #deleteData: Statement<[number]>
+  readonly #selectPiece: Statement<[number], Row>
+  readonly #selectPieces: Statement<[number, number], Row>
   readonly #selectData: Statement<[number], Row>
-  /** Oldest first. */
+  /** By number, oldest first. */
   readonly #cache = new Map<number, Buffer>()
 
   constructor(connection: Connection) {
     this.#upsert = connection
-      .prepare<[Buffer, number, number], Row>(
-        'INSERT INTO chunks (address, size, refs, crc) VALUES (?, ?, 1, ?) ON CONFLICT (address) DO UPDATE SET refs = refs + 1 RETURNING id, refs',
+      .prepare<[Buffer, number], Row>(
+        'INSERT INTO chunks (address, size, refs) VALUES (?, ?, 1) ON CONFLICT (address) DO UPDATE SET refs = refs + 1 RETURNING id, refs',
       )
       .raw(true)
-    this.#insertData = connection.prepare('INSERT INTO chunk_data (id, codec, data) VALUES (?, ?, ?)')
+    this.#insertPiece = connection.prepare('INSERT INTO pieces (id, codec, crc, data) VALUES (?, ?, ?, ?)')
     this.#addRefs = connection.prepare('UPDATE chunks SET refs = refs + ? WHERE id = ?')
     this.#addRefsOf = connection.prepare(
       `UPDATE chunks SET refs = refs + named.n FROM (SELECT chunk, count(*) AS n FROM extents WHERE ${whole} GROUP BY chunk) AS named WHERE id = named.chunk`,
     )
     this.#selectRefs = connection.prepare<[number], Row>('SELECT refs FROM chunks WHERE id = ?').raw(true)
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
+    this.#deletePieces = connection.prepare('DELETE FROM pieces WHERE id >= ? AND id < ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
+    this.#selectPiece = connection.prepare<[number], Row>('SELECT codec, crc, data FROM pieces WHERE id = ?').raw(true)
+    this.#selectPieces = connection
+      .prepare<[number, number], Row>('SELECT codec, crc, data FROM pieces WHERE id >= ? AND id < ? ORDER BY id')
+      .raw(true)
     this.#selectData = connection
       .prepare<[number], Row>(
         'SELECT c.size, d.codec, d.data, c.crc, c.address FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.id = ?',
@@ -49,27 +57,30 @@ export class Chunks {
 
   /** Puts `content` (1 to 131072 bytes, not kept) into the pool and counts one ref; returns the chunk's id. Call inside a transaction. */
   put(content: Buffer): number {
-    const row = this.#upsert.get(chunkAddress(content), content.length, crc32(content))
+    const row = this.#upsert.get(chunkAddress(content), content.length)
     if (row === undefined) throw new ErrnoError('EIO', 'table chunks: an insertion returned no row')
     const id = integer(row, 0, 'chunks', 'id')
     if (integer(row, 1, 'chunks', 'refs') > 1) return id
-    const { codec, data } = encodeChunk(content)
-    this.#insertData.run(id, codec, data)
+    for (let at = 0; at < content.length; at += pieceSize) {
+      const piece = id * piecesPerChunk + at / pieceSize
+      const { codec, crc, data } = encodePiece(piece, content.subarray(at, at + pieceSize))
+      this.#insertPiece.run(piece, codec, crc, data)
+    }
     return id
   }
 
-  /** The content of a chunk. The buffer is the pool's: do not change it, nor use it after the next call. Throws EIO naming the chunk when it is missing or damaged. */
-  get(id: number): Buffer {
-    const known = this.#cache.get(id)
-    if (known !== undefined) return known
-    const row = this.#selectData.get(id)
-    if (row === undefined)
-      throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
-    const encoded = { codec: integer(row, 1, 'chunk_data', 'codec'), data: bytes(row, 2, 'chunk_data', 'data') }
-    const content = decodeChunk(id, encoded, integer(row, 0, 'chunks', 'size'))
-    if (!isIntact(content, row)) throw new ErrnoError('EIO', `chunk ${String(id)}: its content has changed`, { context: { chunk: id } })
-    this.#remember(id, content)
-    return content
+  /** Fills `into` with the bytes of a chunk from `offset` on. Throws EIO naming the chunk when it is missing, shorter or damaged. */
+  read(id: number, offset: number, into: Buffer): void {
+    const first = Math.floor(offset / pieceSize)
+    const end = Math.ceil((offset + into.length) / pieceSize)
+    const pieces = end - first > 1 ? this.#pieces(id, first, end) : [this.#piece(id, first)]
+    let at = -(offset % pieceSize)
+    for (const piece of pieces) {
+      if (piece.length < Math.min(pieceSize, into.length - at)) throw damage(id, 'it has fewer bytes than an extent names')
+      piece.copy(into, Math.max(at, 0), Math.max(-at, 0))
+      at += pieceSize
+      if (pieces.length > 1) freeMemory(piece)
+    }
   }
 
   /** One more extent names the chunk. Call inside a transaction. */
@@ -85,15 +96,15 @@ export class Chunks {
   /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */
   release(id: number): void {
     const row = this.#selectRefs.get(id)
-    if (row === undefined)
-      throw new ErrnoError('EIO', `chunk ${String(id)}: an extent names it but the pool lacks it`, { context: { chunk: id } })
+    if (row === undefined) throw damage(id, 'an extent names it but the pool lacks it')
     if (integer(row, 0, 'chunks', 'refs') > 1) {
       this.#addRefs.run(-1, id)
       return
     }
     this.#delete.run(id)
-    this.#deleteData.run(id)
-    this.#forget(id) // the id may be used again
+    const first = id * piecesPerChunk
+    if (this.#deletePieces.run(first, first + piecesPerChunk).changes === 0) this.#deleteData.run(id)
+    for (let piece = first; piece < first + piecesPerChunk; piece++) this.#forget(piece) // the id may be used again
   }
 
   /** Drops the cache: an id in it may come from a transaction that was rolled back. */
@@ -101,7 +112,41 @@ export class Chunks {
     this.#cache.clear()
   }
 
+  /** The bytes of a piece. The buffer is the pool's: do not change it, nor use it after the next call. */
+  #piece(chunk: number, number: number): Buffer {
+    const id = chunk * piecesPerChunk + number
+    const known = this.#cache.get(id)
+    if (known !== undefined) return known
+    const row = this.#selectPiece.get(id)
+    if (row === undefined) return this.#pieceOfOlder(chunk, number)
+    const piece = decodePiece(id, row)
+    this.#remember(id, piece)
+    return piece
+  }
+
+  /** Several pieces, in one step and not kept: who reads on does not come back. The buffers are the caller's. */
+  #pieces(chunk: number, first: number, end: number): Buffer[] {
+    const id = chunk * piecesPerChunk + first
+    const rows = this.#selectPieces.all(id, id + end - first)
+    if (rows.length === end - first) return rows.map((row, index) => decodePiece(id + index, row))
+    if (rows.length > 0) throw damage(chunk, 'a piece of it is missing')
+    return Array.from({ length: end - first }, (_, index) => Buffer.from(this.#piece(chunk, first + index)))
+  }
+
+  /** The same of a chunk that version 1 or 2 has stored: it is read and proven whole, and all of it is kept for the next reads. */
+  #pieceOfOlder(chunk: number, number: number): Buffer {
+    const row = this.#selectData.get(chunk)
+    if (row === undefined) throw damage(chunk, 'an extent names it but the pool lacks it')
+    const content = decodeWhole(chunk, row)
+    for (let at = 0; at < content.length; at += pieceSize) {
+      this.#remember(chunk * piecesPerChunk + at / pieceSize, Buffer.from(content.subarray(at, at + pieceSize)))
+    }
+    freeMemory(content)
+    return this.#cache.get(chunk * piecesPerChunk + number) ?? Buffer.alloc(0)
+  }
+
   #remember(id: number, content: Buffer): void {
+    this.#forget(id)
     this.#cache.set(id, content)
     if (this.#cache.size <= cacheSize) return
     for (const oldest of this.#cache.keys()) {
@@ -112,15 +157,10 @@ export class Chunks {
 
   #forget(id: number): void {
     const content = this.#cache.get(id)
-    if (content !== undefined) freeMemory(content)
+    if (content === undefined) return
+    freeMemory(content)
     this.#cache.delete(id)
   }
-}
-
-/** Whether content is what was put: by its checksum (column 3), and where a chunk of version 1 has none, by its address (column 4). */
-function isIntact(content: Buffer, row: Row): boolean {
-  if (row[3] === null) return chunkAddress(content).equals(bytes(row, 4, 'chunks', 'address'))
-  return crc32(content) === integer(row, 3, 'chunks', 'crc')
 }
 
 /**

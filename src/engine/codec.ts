@@ -1,18 +1,22 @@
 /**
- * The one gate between content and SQL: every chunk passes it, both ways.
- * Keeps: what `decodeChunk` returns is what `encodeChunk` was given, or an EIO error.
+ * The one gate between content and SQL: every piece of a chunk passes it, both ways.
+ * Keeps: what is decoded is what was encoded, by its checksum, or an EIO error.
  * Leaves: rows to chunks.ts. Compression and sealing come here, as further codecs, and nowhere else.
  */
 import { hash } from 'node:crypto'
+import { crc32 } from 'node:zlib'
 import { ErrnoError } from '../base/index.ts'
+import { bytes, integer, type Row } from './rows.ts'
+import { piecesPerChunk } from './schema.ts'
 
-/** The stored form of a chunk. */
-export interface EncodedChunk {
+/** The stored form of a piece. */
+export interface EncodedPiece {
   readonly codec: number
+  readonly crc: number
   readonly data: Buffer
 }
 
-/** Codec 0: the bytes as they are, named by their SHA-256. */
+/** Codec 0: the bytes as they are; the chunk is named by their SHA-256. */
 export const plainCodec = 0
 
 /** The address of a chunk: 32 bytes, equal iff the content is equal. */
@@ -20,17 +24,43 @@ export function chunkAddress(content: Buffer): Buffer {
   return hash('sha256', content, 'buffer')
 }
 
-/** The stored form of `content`, which may share its memory. */
-export function encodeChunk(content: Buffer): EncodedChunk {
-  return { codec: plainCodec, data: content }
+/** The stored form of the piece with that id, which may share its memory. */
+export function encodePiece(id: number, piece: Buffer): EncodedPiece {
+  return { codec: plainCodec, crc: checksum(id, piece), data: piece }
 }
 
-/** The content of a stored chunk: exactly `size` bytes. Throws EIO when it cannot be that. */
-export function decodeChunk(id: number, { codec, data }: EncodedChunk, size: number): Buffer {
-  if (codec !== plainCodec)
-    throw new ErrnoError('EIO', `chunk ${String(id)}: codec ${String(codec)} is unknown`, { context: { chunk: id } })
-  if (data.length === size) return data
-  throw new ErrnoError('EIO', `chunk ${String(id)}: ${String(data.length)} bytes are stored where ${String(size)} belong`, {
-    context: { chunk: id },
-  })
+/** The bytes of a row of pieces: codec, crc, data. Throws EIO naming the chunk when they are not those that were stored under that id. */
+export function decodePiece(id: number, row: Row): Buffer {
+  const chunk = Math.floor(id / piecesPerChunk)
+  assertCodec(chunk, integer(row, 0, 'pieces', 'codec'))
+  const piece = bytes(row, 2, 'pieces', 'data')
+  if (checksum(id, piece) !== integer(row, 1, 'pieces', 'crc')) throw damage(chunk, 'its content has changed')
+  return piece
+}
+
+/** CRC-32 that begins with the id in place of 0: of the same bytes in another place it is another. */
+const checksum = (id: number, piece: Buffer): number => crc32(piece, id % 2 ** 32)
+
+/**
+ * The bytes of a chunk that an older version has stored whole, by a row: size, codec, data, crc, address. It is proven by its checksum,
+ * where version 1 gave it none by its address. Throws EIO as above.
+ */
+export function decodeWhole(chunk: number, row: Row): Buffer {
+  const size = integer(row, 0, 'chunks', 'size')
+  assertCodec(chunk, integer(row, 1, 'chunk_data', 'codec'))
+  const content = bytes(row, 2, 'chunk_data', 'data')
+  if (content.length !== size) throw damage(chunk, `${String(content.length)} bytes are stored where ${String(size)} belong`)
+  const isIntact =
+    row[3] === null ? chunkAddress(content).equals(bytes(row, 4, 'chunks', 'address')) : crc32(content) === integer(row, 3, 'chunks', 'crc')
+  if (!isIntact) throw damage(chunk, 'its content has changed')
+  return content
+}
+
+/** EIO that names a chunk. */
+export function damage(chunk: number, fault: string): ErrnoError {
+  return new ErrnoError('EIO', `chunk ${String(chunk)}: ${fault}`, { context: { chunk } })
+}
+
+function assertCodec(chunk: number, codec: number): void {
+  if (codec !== plainCodec) throw damage(chunk, `codec ${String(codec)} is unknown`)
 }

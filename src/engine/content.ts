@@ -213,7 +213,7 @@ export class Content {
       const from = Math.max(offset, start)
       const to = Math.min(offset + length, end)
       if (from > at) into.fill(0, at - start, from - start)
-      this.#chunks.get(chunk).copy(into, from - start, chunkOffset + from - offset, chunkOffset + to - offset)
+      this.#chunks.read(chunk, chunkOffset + from - offset, into.subarray(from - start, to - start))
       at = to
     }
     if (at < end) into.fill(0, at - start, end - start)

@@ -59,7 +59,8 @@ export class Maintenance {
   readonly #gate: Connection
   readonly #readState: () => StateSummary
   readonly #dentries: Dentries
-  readonly #extents: Extents
+  /** Made when it is first needed: in a file of an older version, which Volume.open raises, it would find no table of pieces. */
+  #extents: Extents | undefined
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
   readonly #snapshots = new Set<Reader>()
@@ -74,7 +75,6 @@ export class Maintenance {
     this.#gate = openConnection(file)
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
-    this.#extents = new Extents(this.#checkpointer, new Chunks(this.#checkpointer))
     this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)
     this.#selectParent = this.#checkpointer.prepare<[number], Row>('SELECT parent FROM inodes WHERE ino = ?').raw(true)
   }
@@ -103,6 +103,7 @@ export class Maintenance {
     return translating(this.#file, () => {
       const row = this.#selectSize.get(ino)
       if (row === undefined) throw new ErrnoError('ESTALE', `inode ${String(ino)}: does not exist`, { context: { ino } })
+      this.#extents ??= new Extents(this.#checkpointer, new Chunks(this.#checkpointer))
       return seekExtents(this.#extents, { ino, size: integer(row, 0, 'inodes', 'size') }, offset, target)
     })
   }

@@ -268,8 +268,9 @@ export class Volume {
    */
   copyRange(source: Ino, sourceOffset: number, target: Ino, targetOffset: number, length: number, killPrivileges = false): number {
     return this.#transactions.adding(0, () => {
+      const copied = this.#content.copy(source, sourceOffset, target, targetOffset, length)
       if (killPrivileges) this.#killPrivileges(target)
-      return this.#content.copy(source, sourceOffset, target, targetOffset, length)
+      return copied
     })
   }
 

@@ -82,9 +82,12 @@ const damages: Readonly<Record<string, readonly [sql: string, place: RegExp]>> =
   'a name has 1 to 255 bytes, no NUL, no slash, and is not . or ..': ["UPDATE dentries SET name = x'612f62ff' WHERE ino = 4", /^entry \/dir\/a\/b\\xff$/],
   'a cookie is 3 or more': ['UPDATE dentries SET cookie = 1 WHERE ino = 4', /^entry \/dir\/file$/],
   'refs counts the extents of a chunk': ['UPDATE chunks SET refs = refs + 1 WHERE id = 1', /^chunk 1 \(\/dir\/file\)$/],
-  'a chunk has its data': ['DELETE FROM chunk_data WHERE id = 2', /^chunk 2 \(\/dir\/file\)$/],
+  'a chunk has its data': ['DELETE FROM pieces WHERE id / 8 = 2', /^chunk 2 \(\/dir\/file\)$/],
+  'a chunk has its data in pieces or whole': ["INSERT INTO chunk_data VALUES (2, 0, x'00')", /^chunk 2 \(\/dir\/file\)$/],
+  'the pieces of a chunk are all there': ['DELETE FROM pieces WHERE id = 18', /^chunk 2 \(\/dir\/file\)$/],
+  'a piece has the bytes of its place': ['UPDATE pieces SET data = zeroblob(16385) WHERE id = 17', /^chunk 2 \(\/dir\/file\)$/],
   'a chunk has 1 to 131072 bytes and an address of 32': ["UPDATE chunks SET address = x'00' WHERE id = 2", /^chunk 2 \(\/dir\/file\)$/],
-  'stored bytes are those of one chunk': ['UPDATE chunk_data SET data = zeroblob(300000) WHERE id = 2', /^chunk 2 \(\/dir\/file\)$/],
+  'stored bytes are those of one chunk': ['INSERT INTO chunk_data VALUES (2, 0, zeroblob(300000))', /^chunk 2 \(\/dir\/file\)$/],
 } // prettier-ignore
 
 test('every rule finds what breaks it, with its place', () =>
@@ -102,7 +105,7 @@ test('a chunk with other bytes is found by the deep check, with every file it is
     const volume = Volume.open(file)
     makeFile(volume, volume.root, 'same', seededBytes(1, 200_000))
     volume.close()
-    const copy = damage(file, 'UPDATE chunk_data SET data = zeroblob(length(data)) WHERE id = 1')
+    const copy = damage(file, 'UPDATE pieces SET data = zeroblob(length(data)) WHERE id = 11')
     assert.deepEqual(checkVolume(copy), [])
     const expected = { rule: 'a chunk has the content that its address names', place: 'chunk 1 (/dir/file, /same)' }
     assert.deepEqual(checkVolume(copy, { deep: true }), [expected])

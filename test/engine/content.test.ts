@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import type { Ino } from '../../src/base/index.ts'
 import { blockSize, maximumFileSize, readVolumeState, type Volume } from '../../src/engine/index.ts'
+import { piecesPerChunk } from '../../src/engine/schema.ts'
 import { assertErrno, makeFile, readAll, seededBytes, seededNumbers, withVolume } from '../support.ts'
 
 const writing = { keepTimes: false, killPrivileges: false }
@@ -33,7 +34,7 @@ test('equal content is stored once, and gone with its last user', () =>
     for (const [i, name] of ['a', 'b', 'c'].entries()) {
       volume.unlink(volume.root, Buffer.from(name))
       volume.collect([inos[i] as Ino])
-      assert.equal(count(file, 'chunk_data'), i < 2 ? 2 : 0)
+      assert.equal(count(file, 'pieces'), i < 2 ? 2 * piecesPerChunk : 0)
     }
   }))
 

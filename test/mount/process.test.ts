@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
-import { createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
-import { assertClean, withFolder } from '../support.ts'
+import { Volume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
+import { makeOlder, olderVersions } from '../engine/older-versions.ts'
+import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
 import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, type MountChoice } from './support.ts'
 
 const cli = new URL('../../src/cli/main.ts', import.meta.url).pathname
@@ -30,6 +31,31 @@ test('a mounted volume is a directory: the ordinary calls work and survive a rem
     assert.match(await shell('cd "$1"; cat l; stat -c %a c; ls | tr "\\n" " "', again.mountpoint), /^one\n600\nc d l p sparse $/)
     await again.stop()
   }))
+
+for (const version of olderVersions) {
+  test(`a volume of version ${String(version)} of the format is mounted, and every byte is there`, () =>
+    withFolder(async (folder) => {
+      const [file, mountpoint] = [join(folder, 'volume.sqlite'), join(folder, 'mount')]
+      mkdirSync(mountpoint)
+      createVolumeFile(file)
+      const volume = Volume.open(file)
+      const content = seededBytes(version, 300_000)
+      makeFile(volume, volume.root, 'a', content)
+      volume.close()
+      makeOlder(file, version)
+      const mount = await mountFile(file, mountpoint)
+      try {
+        assert.ok(readFileSync(join(mountpoint, 'a')).equals(content))
+        assert.equal(
+          await shell('cp "$1/a" "$1/b"; tail -c +150001 "$1/b" | cmp - <(tail -c +150001 "$1/a") && echo same', mountpoint),
+          'same\n',
+        )
+      } finally {
+        await mount.stop()
+      }
+      assertClean(file)
+    }))
+}
 
 testBoth(
   'findmnt shows the type, and the file as it was named',

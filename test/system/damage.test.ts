@@ -85,7 +85,7 @@ test('pages that make no sense are EIO to whoever reads what lies in them, never
       for (const [i, content] of contents.entries()) makeFile(volume, dir, `f${String(i)}`, content)
       volume.close()
       const chunkOf = new Database(file, { readonly: true })
-      const page = Number(chunkOf.prepare("SELECT max(pageno) FROM dbstat WHERE name = 'chunk_data' AND pagetype = 'leaf'").pluck().get())
+      const page = Number(chunkOf.prepare("SELECT max(pageno) FROM dbstat WHERE name = 'pieces' AND pagetype = 'leaf'").pluck().get())
       chunkOf.close()
       const bytes = readFileSync(file)
       bytes.fill(0xa5, (page - 1) * pageSize, page * pageSize)
