@@ -32,8 +32,8 @@ function decode(row: Row): Dentry {
 
 export class Dentries {
   readonly #find: Statement<[number, Buffer], Row>
-  readonly #list: Statement<[number, number], Row>
-  readonly #last: Statement<[number], number>
+  readonly #list: Statement<[number, number, number], Row>
+  readonly #last: Statement<[number, number], number>
   readonly #insert: Statement<[number, number, Buffer, number, number]>
   readonly #delete: Statement<[number, number]>
   readonly #repoint: Statement<[number, number, number, number]>
@@ -45,12 +45,14 @@ export class Dentries {
       .prepare<[number, Buffer], Row>('SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND name = ?')
       .raw(true)
     this.#list = connection
-      .prepare<[number, number], Row>(
-        `SELECT name, cookie, ino, type FROM dentries WHERE parent = ? AND cookie > ? ORDER BY cookie LIMIT ${String(page)}`,
+      .prepare<[number, number, number], Row>(
+        `SELECT name, cookie, ino, type FROM dentries WHERE (parent, cookie) > (?, ?) AND (parent, cookie) < (?, 0) ORDER BY parent, cookie LIMIT ${String(page)}`,
       )
       .raw(true)
     this.#last = connection
-      .prepare<[number], number>('SELECT cookie FROM dentries WHERE parent = ? ORDER BY cookie DESC LIMIT 1')
+      .prepare<[number, number], number>(
+        'SELECT cookie FROM dentries WHERE (parent, cookie) > (?, 0) AND (parent, cookie) < (?, 0) ORDER BY parent DESC, cookie DESC LIMIT 1',
+      )
       .pluck(true)
     this.#insert = connection.prepare('INSERT INTO dentries (parent, cookie, name, ino, type) VALUES (?, ?, ?, ?, ?)')
     this.#delete = connection.prepare('DELETE FROM dentries WHERE parent = ? AND cookie = ?')
@@ -70,7 +72,7 @@ export class Dentries {
   /** The entries after `cookie`, in order, until `visit` returns false. */
   list(parent: Ino, cookie: number, visit: (dentry: Dentry) => boolean): void {
     for (let after = Math.max(cookie, firstCookie - 1); ;) {
-      const rows = this.#list.all(parent, after)
+      const rows = this.#list.all(parent, after, parent + 1)
       for (const row of rows) {
         const dentry = decode(row)
         if (!visit(dentry)) return
@@ -82,12 +84,12 @@ export class Dentries {
 
   /** Whether the directory has no entries. */
   isEmpty(parent: Ino): boolean {
-    return this.#last.get(parent) === undefined
+    return this.#last.get(parent, parent + 1) === undefined
   }
 
   /** Adds a name. Call inside a transaction, after `find` said it is free. */
   insert(parent: Ino, name: Buffer, ino: Ino, mode: number): void {
-    const cookie = (this.#last.get(parent) ?? firstCookie - 1) + 1
+    const cookie = (this.#last.get(parent, parent + 1) ?? firstCookie - 1) + 1
     this.#insert.run(parent, cookie, name, ino, mode >> 12)
   }
 

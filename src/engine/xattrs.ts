@@ -28,14 +28,16 @@ function assertNamespace(name: Buffer): void {
 
 export class Xattrs {
   readonly #select: Statement<[number, Buffer], Row>
-  readonly #list: Statement<[number], Row>
+  readonly #list: Statement<[number, number], Row>
   readonly #upsert: Statement<[number, Buffer, Buffer]>
   readonly #delete: Statement<[number, Buffer]>
   readonly #deleteAll: Statement<[number]>
 
   constructor(connection: Connection) {
     this.#select = connection.prepare<[number, Buffer], Row>('SELECT value FROM xattrs WHERE ino = ? AND name = ?').raw(true)
-    this.#list = connection.prepare<[number], Row>('SELECT name FROM xattrs WHERE ino = ? ORDER BY name').raw(true)
+    this.#list = connection
+      .prepare<[number, number], Row>("SELECT name FROM xattrs WHERE (ino, name) > (?, x'') AND (ino, name) < (?, x'') ORDER BY ino, name")
+      .raw(true)
     this.#upsert = connection.prepare(
       'INSERT INTO xattrs (ino, name, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value',
     )
@@ -52,7 +54,7 @@ export class Xattrs {
 
   /** All names, in byte order. */
   names(ino: Ino): Buffer[] {
-    return this.#list.all(ino).map((row) => bytes(row, 0, 'xattrs', 'name'))
+    return this.#list.all(ino, ino + 1).map((row) => bytes(row, 0, 'xattrs', 'name'))
   }
 
   /** Sets a value by the rules of setxattr(2). Call inside a transaction. Throws EOPNOTSUPP, ERANGE, E2BIG, EEXIST, ENODATA. */
