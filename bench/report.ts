@@ -110,10 +110,10 @@ function chart(cases: readonly Case[], own: readonly string[], others: readonly 
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${String(width)} ${String(height)}" role="img" aria-label="litevol's speed over that of others">
 <style>
 text { font: 13px system-ui, sans-serif; fill: #374151 } .name, .tick { text-anchor: end } .tick { text-anchor: middle; font-size: 11px }
-.grid { stroke: #9ca3af; stroke-opacity: 0.3 } .one { stroke: #6b7280; stroke-width: 1.5 } .title { font-weight: 600 }
+.grid { stroke: #9ca3af; stroke-opacity: 0.3 } .one { stroke: #6b7280; stroke-width: 1.5 }
 @media (prefers-color-scheme: dark) { text { fill: #d1d5db } }
 </style>
-<text class="title" x="${String(left)}" y="18">How many times as fast as … (right of 1: litevol is faster; logarithmic; rings: with low latency)</text>
+<text x="${String(left)}" y="18">Right of 1 litevol is faster. Rings: with low latency. 25 times and more stand at the edge.</text>
 ${[...legend, ...grid, ...rows].join('\n')}
 </svg>
 `
