@@ -4,7 +4,18 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { root, temporaryFolder } from './project.ts'
@@ -132,6 +143,8 @@ test('compiled code is kept beside the code, for the processes that litevol star
   assert.equal(readdirSync(folder).length, 1)
   const elsewhere = join(clone, 'elsewhere')
   assert.equal((await run([], { NODE_COMPILE_CACHE: elsewhere })).out.trim(), elsewhere)
+  chownSync(clone, 65_534, 65_534)
+  assert.equal((await run()).out.trim(), 'undefined', 'root leaves nothing in a clone of somebody else')
 })
 
 test('a symlink to bin/litevol from elsewhere works', async (t) => {
