@@ -110,6 +110,9 @@ const headStart = '{"len":'
 const longestHead = headStart.length + 9 + ',"crc":"01234567",'.length
 const newline = 0x0a
 
+/** The unit in which a disk keeps or loses bytes that were not synced. */
+const pageBytes = 4096
+
 /** The line of a change. */
 export function encodeChange({ seq, at, who, action, patch }: JournalChange): Buffer {
   return encodeLine({ seq, at, who, action, patch })
@@ -123,7 +126,7 @@ export function encodeSnapshot({ schema, generation, at, why, seq }: JournalHead
 
 /** Takes a file apart. Throws EIO `store_damaged` naming line and byte, EIO `newer_format`. */
 export function decodeJournal(file: string, bytes: Buffer): Journal {
-  const length = bytes.lastIndexOf(newline) + 1
+  const length = wholeLength(bytes)
   const [first, ...lines] = decodeLines(file, bytes.subarray(0, length))
   if (first === undefined) throw damaged(file, { number: 1, offset: 0 }, 'no header')
   refuseNewer(file, first)
@@ -136,7 +139,7 @@ export function decodeJournal(file: string, bytes: Buffer): Journal {
     records: lines.slice(0, split).map((line) => ({ ...line, body: checkLine(file, line, recordLines).body.record })),
     changes: lines.slice(split).map((line) => checkLine(file, line, changeLines)),
     length,
-    torn: findTorn(file, bytes.subarray(length), { number: lines.length + 2, offset: length }),
+    torn: findTorn(file, bytes, { number: lines.length + 2, offset: length }),
   }
 }
 
@@ -200,9 +203,31 @@ export function newerStore(file: string, what: string): ErrnoError {
   })
 }
 
-/** `tail` follows the last newline. It is torn when it is shorter than it says; otherwise its newline is damaged. */
-function findTorn(file: string, tail: Buffer, place: LinePlace): Journal['torn'] {
+/** Where the last line that is not torn ends: one with a newline is torn when the disk never got a page of it. */
+function wholeLength(bytes: Buffer): number {
+  const end = bytes.lastIndexOf(newline) + 1
+  const start = end < 2 ? 0 : bytes.lastIndexOf(newline, end - 2) + 1
+  return lacksPage(bytes.subarray(0, end), start) ? start : end
+}
+
+/** Whether `bytes`, from `start` on, are zero from there or from the start of a page on to the end of that page: no line has a zero. */
+function lacksPage(bytes: Buffer, start: number): boolean {
+  for (let at = start; at < bytes.length;) {
+    const end = Math.min(bytes.length, at - (at % pageBytes) + pageBytes)
+    if (bytes.subarray(at, end).every((byte) => byte === 0)) return true
+    at = end
+  }
+  return false
+}
+
+/**
+ * `tail` follows the last newline. It is torn when it is shorter than it says, or when the file was made longer on the disk and a page
+ * of it was not written; otherwise its newline is damaged.
+ */
+function findTorn(file: string, bytes: Buffer, place: LinePlace): Journal['torn'] {
+  const tail = bytes.subarray(place.offset)
   if (tail.length === 0) return undefined
+  if (lacksPage(bytes, place.offset)) return { ...place, bytes: tail.length }
   const text = tail.toString('latin1', 0, longestHead)
   const [head, len] = headPattern.exec(text) ?? []
   const isShort = tail.length < longestHead && (text.startsWith(headStart) || headStart.startsWith(text))

@@ -43,7 +43,12 @@ start() {
 
 # Starts a process that waits for a line from descriptor 6 and, when that ends, goes.
 stand_by() {
-  mkfifo -m 600 "$folder/wake" || return
+  # Each of these may be killed as well, for want of memory say, or leave what one that was killed had left.
+  tries=0
+  until rm -f "$folder/wake" && mkfifo -m 600 "$folder/wake"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 10 ] || return
+  done
   exec 6<>"$folder/wake" 7<"$folder/wake"
   rm -f "$folder/wake"
   is_loaded=''

@@ -64,6 +64,30 @@ test('a last change that is cut at any byte is cut off at the next start, and ev
   })
 })
 
+test('a last change of which the disk never got a page is cut off as well, and zeros in place of what was renamed are damage', () => {
+  const snapshotOf = (why: string): Buffer => encodeSnapshot({ ...header, why }, [record(1)])
+  const snapshot = snapshotOf('x'.repeat(4096 - 100 - snapshotOf('').length - 1)) // `len` gets a digit more
+  const patch = [{ op: 'replace' as const, path: `/${record(1).id}/persist`, value: { readOnly: false } }]
+  const change = encodeChange({ seq: 1, at, who: 'a', action: 'b', patch })
+  const bytes = Buffer.concat([snapshot, change])
+  assert.ok(snapshot.length > 3900 && snapshot.length < 4096 && bytes.length > 4096, 'the change lies in two pages')
+  for (const [from, to] of [
+    [snapshot.length, 4096],
+    [4096, bytes.length],
+    [snapshot.length, bytes.length],
+  ] as const) {
+    // prettier-ignore
+    for (let end = Math.max(from, snapshot.length) + 1; end <= bytes.length; end++) {
+      const left = Buffer.from(bytes.subarray(0, end)).fill(0, from, Math.min(to, end))
+      const { ids, tornBytes } = load(left)
+      assert.deepEqual({ ids, tornBytes }, { ids: [record(1).id], tornBytes: end - snapshot.length }, `${String(from)}, ${String(end)}`)
+    }
+  }
+  const end = snapshot.lastIndexOf('\n', -2) + 1
+  assertDamaged(Buffer.from(snapshot).fill(0, end))
+  assertDamaged(Buffer.from(bytes).fill(0, snapshot.length + 10, snapshot.length + 20)) // no whole page
+})
+
 test('a snapshot that is cut at any byte is refused: it was renamed into place whole', async () => {
   const bytes = await sampleBytes()
   const [, , end = 0] = offsetsOf(bytes)
@@ -93,7 +117,7 @@ test('a line that is missing, doubled or out of place is refused', async () => {
   for (const twice of [0, 1, 2, 3, 4]) assertDamaged(Buffer.from(text + (lines[twice] ?? '')))
   assertDamaged(Buffer.from([0, 1, 3, 2, 4].map((index) => lines[index]).join('')))
   assertDamaged(Buffer.from(`${text}garbage`))
-  assertDamaged(Buffer.concat([Buffer.from(text), Buffer.alloc(512)]))
+  assertDamaged(Buffer.concat([Buffer.alloc(5000), Buffer.from(text)]))
 })
 
 const [first, second] = [record(1), record(2)]

@@ -43,6 +43,18 @@ test('the process that stands by is the first to be killed for want of memory, a
     { mode: 'standby' },
   ))
 
+test("what a keeper's own child left when it was killed keeps no successor from taking over", () =>
+  withMount(
+    async (mount) => {
+      const { pid } = mount
+      await shell('for folder in "$1"-run-*; do mkfifo "$folder/wake"; done', mount.mountpoint) // as when the rm of stand_by was killed
+      process.kill(pid, 'SIGKILL')
+      assert.equal(await shell('echo kept > "$1/a"; cat "$1/a"', mount.mountpoint), 'kept\n')
+      await served(mount, pid)
+    },
+    { mode: 'cold' },
+  ))
+
 test('when the process that stands by was killed, another one takes over all the same', () =>
   withMount(
     async (mount) => {
