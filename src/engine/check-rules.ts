@@ -74,7 +74,7 @@ const ofChunks = all('chunk', [
   ['a chunk has its data in pieces or whole', `SELECT id FROM chunk_data WHERE id IN (SELECT id / ${text(piecesPerChunk)} FROM pieces)`],
   ['the pieces of a chunk are all there', `SELECT c.id FROM chunks c JOIN (SELECT id / ${text(piecesPerChunk)} AS chunk, count(*) AS n FROM pieces GROUP BY 1) p ON p.chunk = c.id WHERE p.n <> (c.size + ${text(pieceSize - 1)}) / ${text(pieceSize)}`],
   ['a piece has the bytes of its place', `SELECT c.id FROM pieces p JOIN chunks c ON c.id = p.id / ${text(piecesPerChunk)} WHERE (p.codec = 0 AND length(p.data) <> min(${text(pieceSize)}, c.size - p.id % ${text(piecesPerChunk)} * ${text(pieceSize)})) OR length(p.data) > ${text(2 * pieceSize)}`],
-  ['a chunk has 1 to 131072 bytes and an address of 32', `SELECT id FROM chunks WHERE size NOT BETWEEN 1 AND ${text(blockSize)} OR length(address) <> 32`],
+  ['a chunk has 1 to 131072 bytes and an address of 32, or of 8: its id', `SELECT id FROM chunks WHERE size NOT BETWEEN 1 AND ${text(blockSize)} OR (length(address) <> 32 AND (hex(address) <> printf('%016X', id) OR id IN (SELECT id FROM chunk_data)))`],
   ['stored bytes are those of one chunk', `SELECT d.id FROM chunk_data d JOIN chunks c ON c.id = d.id WHERE (codec = 0 AND length(data) <> size) OR length(data) > ${text(2 * blockSize)}`],
 ]) // prettier-ignore
 

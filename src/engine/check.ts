@@ -8,7 +8,7 @@ import Database from 'better-sqlite3'
 import { existsSync, statSync } from 'node:fs'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { rules, type Rule } from './check-rules.ts'
-import { chunkAddress, decodePiece, decodeWhole } from './codec.ts'
+import { chunkAddress, decodePiece, decodeWhole, namelessLength } from './codec.ts'
 import { translating, type Connection } from './connection.ts'
 import { findHeaderFault, readHeader, sizeByHeader } from './header.ts'
 import { inspect } from './inspection.ts'
@@ -145,7 +145,7 @@ function checkChunks(connection: Connection, places: Places, onProgress: CheckOp
   return places.chunks(damaged).map((place) => ({ rule: chunkRule, place }))
 }
 
-/** Makes what proves a chunk, in pieces or whole: by its checksums and its address. */
+/** Makes what proves a chunk, in pieces or whole: by its checksums, and by its address where it has one. */
 function prepareProof(connection: Connection): (id: number, address: Buffer) => boolean {
   const most = String(2 * blockSize) // what is longer is no content, whatever it is
   const pieces = connection
@@ -166,7 +166,7 @@ function prepareProof(connection: Connection): (id: number, address: Buffer) => 
         row === undefined
           ? Buffer.concat(rows.map((piece, number) => decodePiece(id * piecesPerChunk + number, piece)))
           : decodeWhole(id, row)
-      return chunkAddress(content).equals(address)
+      return address.length === namelessLength || chunkAddress(content).equals(address)
     } catch (error) {
       if (error instanceof ErrnoError && error.code === 'EIO') return false
       throw error

@@ -1,11 +1,11 @@
 /**
  * Tables `chunks`, `pieces` and, for what older versions stored, `chunk_data`: the pool, every distinct piece of content once.
  * Keeps: `refs` equals the number of extents that name the chunk; at 0 the chunk is gone at once, its pages reused;
- *   stored bytes never change, and where they have, a read is EIO, never wrong bytes.
+ *   the bytes of a chunk that two extents name never change; where bytes have changed on the disk, a read is EIO, never wrong bytes.
  * Leaves: cutting to content.ts, the stored form to codec.ts.
  */
 import { ErrnoError, type Ino } from '../base/index.ts'
-import { chunkAddress, damage, decodePiece, decodeWhole, encodePiece } from './codec.ts'
+import { chunkAddress, damage, decodePiece, decodeWhole, encodePiece, namelessAddress, namelessLength, unlessDamaged } from './codec.ts'
 import type { Connection, Statement } from './connection.ts'
 import { whole } from './extents.ts'
 import { integer, type Row } from './rows.ts'
@@ -20,6 +20,8 @@ export class Chunks {
   readonly #addRefs: Statement<[number, number]>
   readonly #addRefsOf: Statement<[number, number, number, number]>
   readonly #selectRefs: Statement<[number], Row>
+  readonly #updatePiece: Statement<[number, number, Buffer, number]>
+  readonly #rename: Statement<[Buffer, number]>
   readonly #delete: Statement<[number]>
   readonly #deletePieces: Statement<[number, number]>
   readonly #deleteData: Statement<[number]>
@@ -40,7 +42,13 @@ export class Chunks {
     this.#addRefsOf = connection.prepare(
       `UPDATE chunks SET refs = refs + named.n FROM (SELECT chunk, count(*) AS n FROM extents WHERE ${whole} GROUP BY chunk) AS named WHERE id = named.chunk`,
     )
-    this.#selectRefs = connection.prepare<[number], Row>('SELECT refs FROM chunks WHERE id = ?').raw(true)
+    this.#selectRefs = connection
+      .prepare<[number], Row>(
+        `SELECT refs, length(address), EXISTS (SELECT 1 FROM pieces WHERE id = c.id * ${String(piecesPerChunk)}) FROM chunks c WHERE id = ?`,
+      )
+      .raw(true)
+    this.#updatePiece = connection.prepare('UPDATE pieces SET codec = ?, crc = ?, data = ? WHERE id = ?')
+    this.#rename = connection.prepare('UPDATE chunks SET address = ? WHERE id = ?')
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
     this.#deletePieces = connection.prepare('DELETE FROM pieces WHERE id >= ? AND id < ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
@@ -83,6 +91,21 @@ export class Chunks {
     }
   }
 
+  /**
+   * Has a chunk that one extent names have `content` from `offset` on, in its place: that is half the pages that a new chunk takes.
+   * No equal content finds the chunk from then on. Returns false, and changes nothing, when others name it, when an older version stored
+   * it, and when it is damaged. Call inside a transaction.
+   */
+  overwrite(id: number, offset: number, content: Buffer): boolean {
+    const row = this.#refs(id)
+    if (integer(row, 0, 'chunks', 'refs') > 1 || integer(row, 2, 'pieces', 'id') === 0) return false
+    const parts = cutAtPieces(offset, content)
+    if (!parts.every((part) => this.#canOverwrite(id, part))) return false
+    for (const part of parts) this.#overwritePiece(id, part)
+    if (integer(row, 1, 'chunks', 'address') !== namelessLength) this.#rename.run(namelessAddress(id), id)
+    return true
+  }
+
   /** One more extent names the chunk. Call inside a transaction. */
   retain(id: number): void {
     this.#addRefs.run(1, id)
@@ -95,9 +118,7 @@ export class Chunks {
 
   /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */
   release(id: number): void {
-    const row = this.#selectRefs.get(id)
-    if (row === undefined) throw damage(id, 'an extent names it but the pool lacks it')
-    if (integer(row, 0, 'chunks', 'refs') > 1) {
+    if (integer(this.#refs(id), 0, 'chunks', 'refs') > 1) {
       this.#addRefs.run(-1, id)
       return
     }
@@ -110,6 +131,31 @@ export class Chunks {
   /** Drops the cache: an id in it may come from a transaction that was rolled back. */
   rolledBack(): void {
     this.#cache.clear()
+  }
+
+  /** The row of a chunk: refs, how long its address is, and whether it is in pieces. */
+  #refs(id: number): Row {
+    const row = this.#selectRefs.get(id)
+    if (row === undefined) throw damage(id, 'an extent names it but the pool lacks it')
+    return row
+  }
+
+  /** Whether the bytes beside the part are known, or there are none. */
+  #canOverwrite(chunk: number, { number, offset, content }: Part): boolean {
+    if (content.length === pieceSize) return true
+    return unlessDamaged(() => {
+      if (this.#piece(chunk, number).length < offset + content.length) throw damage(chunk, 'it has fewer bytes than an extent names')
+    })
+  }
+
+  #overwritePiece(chunk: number, { number, offset, content }: Part): void {
+    const id = chunk * piecesPerChunk + number
+    const isWhole = content.length === pieceSize
+    if (isWhole) this.#forget(id)
+    const piece = isWhole ? content : this.#piece(chunk, number)
+    if (!isWhole) content.copy(piece, offset) // in the cache as well, which a rollback empties
+    const { codec, crc, data } = encodePiece(id, piece)
+    this.#updatePiece.run(codec, crc, data, id)
   }
 
   /** The bytes of a piece. The buffer is the pool's: do not change it, nor use it after the next call. */
@@ -161,6 +207,24 @@ export class Chunks {
     freeMemory(content)
     this.#cache.delete(id)
   }
+}
+
+/** Bytes that lie in one piece of a chunk: from `offset` of it on. */
+interface Part {
+  readonly number: number
+  readonly offset: number
+  readonly content: Buffer
+}
+
+/** The parts of `content` at `offset` of a chunk. */
+function cutAtPieces(offset: number, content: Buffer): Part[] {
+  const first = Math.floor(offset / pieceSize)
+  const count = Math.ceil((offset + content.length) / pieceSize) - first
+  return Array.from({ length: count }, (_, index) => {
+    const start = (first + index) * pieceSize
+    const from = Math.max(offset, start)
+    return { number: first + index, offset: from - start, content: content.subarray(from - offset, start + pieceSize - offset) }
+  })
 }
 
 /**

@@ -24,6 +24,16 @@ export function chunkAddress(content: Buffer): Buffer {
   return hash('sha256', content, 'buffer')
 }
 
+/** How long an address is that names no content, in bytes. */
+export const namelessLength = 8
+
+/** What stands for the address of a chunk that was changed in its place: its id, which no content is found by. */
+export function namelessAddress(chunk: number): Buffer {
+  const address = Buffer.alloc(namelessLength)
+  address.writeBigUInt64BE(BigInt(chunk))
+  return address
+}
+
 /** The stored form of the piece with that id, which may share its memory. */
 export function encodePiece(id: number, piece: Buffer): EncodedPiece {
   return { codec: plainCodec, crc: checksum(id, piece), data: piece }
@@ -34,12 +44,15 @@ export function decodePiece(id: number, row: Row): Buffer {
   const chunk = Math.floor(id / piecesPerChunk)
   assertCodec(chunk, integer(row, 0, 'pieces', 'codec'))
   const piece = bytes(row, 2, 'pieces', 'data')
-  if (checksum(id, piece) !== integer(row, 1, 'pieces', 'crc')) throw damage(chunk, 'its content has changed')
+  if (checksum(id, piece) !== (integer(row, 1, 'pieces', 'crc') | 0)) throw damage(chunk, 'its content has changed')
   return piece
 }
 
-/** CRC-32 that begins with the id in place of 0: of the same bytes in another place it is another. */
-const checksum = (id: number, piece: Buffer): number => crc32(piece, id % 2 ** 32)
+/**
+ * CRC-32 that begins with the id in place of 0: of the same bytes in another place it is another. Signed, so that SQLite stores nearly all
+ * in 4 bytes: a row that keeps its length is overwritten in its place.
+ */
+const checksum = (id: number, piece: Buffer): number => crc32(piece, id % 2 ** 32) | 0
 
 /**
  * The bytes of a chunk that an older version has stored whole, by a row: size, codec, data, crc, address. It is proven by its checksum,
@@ -59,6 +72,17 @@ export function decodeWhole(chunk: number, row: Row): Buffer {
 /** EIO that names a chunk. */
 export function damage(chunk: number, fault: string): ErrnoError {
   return new ErrnoError('EIO', `chunk ${String(chunk)}: ${fault}`, { context: { chunk } })
+}
+
+/** Runs `work`, which reads chunks. Returns false when one of them is damaged. */
+export function unlessDamaged(work: () => void): boolean {
+  try {
+    work()
+    return true
+  } catch (error) {
+    if (error instanceof ErrnoError && error.code === 'EIO') return false
+    throw error
+  }
 }
 
 function assertCodec(chunk: number, codec: number): void {

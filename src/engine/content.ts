@@ -1,11 +1,13 @@
 /**
  * The bytes of files: reading, writing and truncating over extents and chunks.
  * Keeps: a read returns what was last written, zeros in holes; a written range is stored as chunks of at most one block;
- *   a block that small writes have cut into many extents is folded into one chunk again.
+ *   a part of what one extent alone names is written over in its place; a block that small writes have cut into many extents is
+ *   folded into one chunk again.
  * Leaves: transactions to volume.ts; who may write to the caller.
  */
 import { ErrnoError, isRegular, now, type Ino } from '../base/index.ts'
 import type { Chunks } from './chunks.ts'
+import { unlessDamaged } from './codec.ts'
 import { blockEnd, blockStart, seekExtents, stepSize, type Extent, type Extents, type SeekTarget } from './extents.ts'
 import type { Inode, InodePatch, Inodes } from './inodes.ts'
 import { blockSize } from './schema.ts'
@@ -59,6 +61,8 @@ export class Content {
       stored += pieceEnd - at - this.#replace(inode, at, data.subarray(at - offset, pieceEnd - offset))
       at = pieceEnd
     }
+    const { keepTimes, clearMode } = options
+    if (keepTimes && stored === inode.stored && end <= inode.size && (inode.mode & clearMode) === 0) return
     this.#inodes.update(inode, this.#written(inode, stored, Math.max(inode.size, end), options))
   }
 
@@ -179,11 +183,19 @@ export class Content {
   #replace({ ino, stored }: Inode, offset: number, piece: Buffer): number {
     const start = blockStart(offset)
     const block = stored === 0 ? [] : this.#extents.inBlocks(ino, start, start + blockSize)
+    if (this.#overwrite(block, offset, piece)) return piece.length
     const replaced = this.#extents.clearOf(ino, block, offset, offset + piece.length)
     const chunk = this.#chunks.put(piece)
     this.#extents.insert(ino, { offset, length: piece.length, chunk, chunkOffset: 0 })
     if (block.length >= foldAt) this.#fold(ino, start)
     return replaced
+  }
+
+  /** Writes `piece` over a part of an extent, in the place where that is stored. Returns whether that could be done. */
+  #overwrite(block: readonly Extent[], offset: number, piece: Buffer): boolean {
+    const under = block.find((extent) => extent.offset <= offset && extent.offset + extent.length >= offset + piece.length)
+    if (under === undefined || under.length === piece.length) return false // what is replaced whole is stored anew, by its content
+    return this.#chunks.overwrite(under.chunk, under.chunkOffset + offset - under.offset, piece)
   }
 
   /** Makes each run of adjacent extents in a crowded block one extent over one new chunk. */
@@ -200,7 +212,7 @@ export class Content {
     if (first === undefined || last === undefined) return
     const [start, end] = [first.offset, last.offset + last.length]
     const folded = Buffer.allocUnsafe(end - start)
-    this.#fill(folded, start, end, run)
+    if (!unlessDamaged(() => this.#fill(folded, start, end, run))) return // what was written is kept, whatever lies beside it
     const chunk = this.#chunks.put(folded)
     this.#extents.clear(ino, start, end)
     this.#extents.insert(ino, { offset: start, length: end - start, chunk, chunkOffset: 0 })

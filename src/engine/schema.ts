@@ -147,8 +147,16 @@ const version3 = `${pieces}
 UPDATE state SET commits = commits + 1, epoch = randomblob(8);
 `
 
+/**
+ * Chunks that are changed in their place: such a one has 8 bytes in place of an address, its id, big-endian. And piece.crc is signed now,
+ * which is the same modulo 2^32. There is nothing to move, but a version 3 would take such a chunk for damaged.
+ */
+const version4 = `
+UPDATE state SET commits = commits + 1, epoch = randomblob(8);
+`
+
 /** Migration N leads from user_version N to N + 1. Released ones are never changed. */
-const migrations: readonly string[] = [version1, version2, version3]
+const migrations: readonly string[] = [version1, version2, version3, version4]
 
 /** The `user_version` that this code reads and writes. */
 export const schemaVersion = migrations.length

@@ -86,7 +86,7 @@ const damages: Readonly<Record<string, readonly [sql: string, place: RegExp]>> =
   'a chunk has its data in pieces or whole': ["INSERT INTO chunk_data VALUES (2, 0, x'00')", /^chunk 2 \(\/dir\/file\)$/],
   'the pieces of a chunk are all there': ['DELETE FROM pieces WHERE id = 18', /^chunk 2 \(\/dir\/file\)$/],
   'a piece has the bytes of its place': ['UPDATE pieces SET data = zeroblob(16385) WHERE id = 17', /^chunk 2 \(\/dir\/file\)$/],
-  'a chunk has 1 to 131072 bytes and an address of 32': ["UPDATE chunks SET address = x'00' WHERE id = 2", /^chunk 2 \(\/dir\/file\)$/],
+  'a chunk has 1 to 131072 bytes and an address of 32, or of 8: its id': ["UPDATE chunks SET address = x'00' WHERE id = 2", /^chunk 2 \(\/dir\/file\)$/],
   'stored bytes are those of one chunk': ['INSERT INTO chunk_data VALUES (2, 0, zeroblob(300000))', /^chunk 2 \(\/dir\/file\)$/],
 } // prettier-ignore
 

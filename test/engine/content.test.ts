@@ -86,6 +86,79 @@ test('small writes into one block are folded: its extents stay few', () =>
     assert.ok(readAll(volume, ino).equals(content))
   }))
 
+test('a part of what one file alone has is written over in its place; what another has as well is not', () =>
+  withVolume((volume, file) => {
+    const content = seededBytes(5, 2 * blockSize)
+    const ino = makeFile(volume, volume.root, 'a', content)
+    const random = seededNumbers(5)
+    const change = (): void => {
+      const at = random() % (content.length - 1)
+      const length = Math.min(content.length - at, 1 + (random() % 40_000))
+      const data = seededBytes(random(), length)
+      volume.write(ino, at, data, writing)
+      data.copy(content, at)
+    }
+    for (let round = 0; round < 100; round++) {
+      change()
+      assert.deepEqual([count(file, 'extents'), count(file, 'chunks')], [2, 2])
+      assert.ok(readAll(volume, ino).equals(content), String(round))
+    }
+    const copied = Buffer.from(content)
+    const copy = makeFile(volume, volume.root, 'copy')
+    volume.copyRange(ino, 0, copy, 0, content.length)
+    assert.equal(count(file, 'chunks'), 2)
+    for (let round = 0; round < 100; round++) {
+      change()
+      assert.ok(readAll(volume, ino).equals(content), String(round))
+      assert.ok(readAll(volume, copy).equals(copied), String(round))
+    }
+    volume.write(copy, 100, Buffer.from('new'), writing)
+    copied.write('new', 100)
+    assert.ok(readAll(volume, copy).equals(copied))
+  }))
+
+test('equal content does not find a chunk that was changed since it was stored', () =>
+  withVolume((volume) => {
+    const content = seededBytes(6, blockSize)
+    const changed = Buffer.from(content)
+    changed.write('changed', 70_000)
+    const ino = makeFile(volume, volume.root, 'a', content)
+    volume.write(ino, 70_000, Buffer.from('changed'), writing)
+    const inos = [content, changed].map((bytes, i) => makeFile(volume, volume.root, `b${String(i)}`, bytes))
+    assert.ok(readAll(volume, ino).equals(changed))
+    for (const [i, bytes] of [content, changed].entries()) assert.ok(readAll(volume, inos[i] as Ino).equals(bytes))
+  }))
+
+test('what a rolled back change wrote over is read as it was', () =>
+  withVolume((volume, file) => {
+    const content = seededBytes(7, blockSize)
+    const ino = makeFile(volume, volume.root, 'a', content)
+    const connection = new Database(file)
+    connection.exec("CREATE TRIGGER refuse BEFORE UPDATE ON state BEGIN SELECT RAISE(FAIL, 'refused'); END")
+    assert.throws(() => volume.write(ino, 5000, Buffer.from('new'), writing))
+    connection.exec('DROP TRIGGER refuse')
+    connection.close()
+    assert.ok(readAll(volume, ino).equals(content))
+  }))
+
+test('a write beside damaged bytes is kept: they stay as they are, and are refused as before', () =>
+  withVolume((volume, file) => {
+    const content = seededBytes(8, blockSize)
+    const ino = makeFile(volume, volume.root, 'a', content)
+    new Database(file).exec('UPDATE pieces SET crc = crc - 1 WHERE id = 9').close()
+    const at = (n: number): number => 20_000 + n * 500
+    for (let n = 0; n < 20; n++) volume.write(ino, at(n), Buffer.from(`written ${String(n)}`), writing)
+    for (let n = 0; n < 20; n++) {
+      const text = `written ${String(n)}`
+      const into = Buffer.alloc(text.length)
+      volume.read(ino, at(n), into)
+      assert.equal(into.toString(), text)
+    }
+    assertErrno('EIO', () => volume.read(ino, 19_000, Buffer.alloc(10)))
+    volume.write(ino, 0, content, writing)
+    assert.ok(readAll(volume, ino).equals(content))
+  }))
+
 test('a write by somebody else clears setuid and, with group execution, setgid', () =>
   withVolume((volume) => {
     const ino = makeFile(volume, volume.root, 'a')
