@@ -16,7 +16,7 @@ interface Case {
 /** The labels that are litevol's, and how they are called here. */
 const ours = new Map([
   ['litevol', 'litevol'],
-  ['low_latency', 'litevol, low latency'],
+  ['no_low_latency', 'litevol without low latency'],
 ])
 
 function readCases(file: string): Case[] {
@@ -82,7 +82,7 @@ function position(value: number): number {
   return left + Math.min(1, Math.max(0, share)) * (width - left - right)
 }
 
-/** One ratio: a disc, with low latency a ring. */
+/** One ratio: a disc, without low latency a ring. */
 function mark(measured: Case, own: string, other: string, y: number, colour: string): string {
   const value = ratio(measured, own, other)
   if (value === undefined) return ''
@@ -113,7 +113,7 @@ text { font: 13px system-ui, sans-serif; fill: #374151 } .name, .tick { text-anc
 .grid { stroke: #9ca3af; stroke-opacity: 0.3 } .one { stroke: #6b7280; stroke-width: 1.5 }
 @media (prefers-color-scheme: dark) { text { fill: #d1d5db } }
 </style>
-<text x="${String(left)}" y="18">Right of 1 litevol is faster. Rings: with low latency. 25 times and more stand at the edge.</text>
+<text x="${String(left)}" y="18">Right of 1 litevol is faster. Rings: without low latency. 25 times and more stand at the edge.</text>
 ${[...legend, ...grid, ...rows].join('\n')}
 </svg>
 `

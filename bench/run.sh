@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on one with low latency, on those of its peers that are installed, and on the plain disk.
+# bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on one without low latency, on those of its peers that are installed, and on the plain disk.
 # Keeps: rounds are interleaved, so that a slow minute of the machine hits all alike; everything lies under one temporary folder on
 #   one disk and is gone afterwards, also after an error or a signal; a peer that fails or takes too long is named and left out.
 # Leaves: the cases to fsbench.sh (DIR LABEL -> "label<TAB>case<TAB>value<TAB>unit"), found at $FSBENCH or ../shared/bench/fsbench.sh;
@@ -22,7 +22,7 @@ done
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/litevol-bench.XXXXXX")
 pids=()
 labels=(litevol)
-[[ ! -w /dev/cpu_dma_latency ]] || labels+=(low_latency)
+[[ ! -w /dev/cpu_dma_latency ]] || labels+=(no_low_latency)
 
 # Ends what was started here, and only that: unmount first (lazily when busy), then the processes by their ids.
 cleanup() {
@@ -53,7 +53,7 @@ wait_mounted() { # MOUNTPOINT PID
 
 "$root/bin/litevol" --version >/dev/null # installs what is missing, so that waiting does not
 mount_litevol() { exec "$root/bin/litevol" mount --create "$work/litevol.sqlite" "$1"; }
-mount_low_latency() { exec "$root/bin/litevol" mount -o low_latency --create "$work/low_latency.sqlite" "$1"; }
+mount_no_low_latency() { exec "$root/bin/litevol" mount -o nolow_latency --create "$work/no_low_latency.sqlite" "$1"; }
 mount_bindfs() { exec bindfs -f "$work/bindfs.back" "$1"; }
 mount_gocryptfs() {
   gocryptfs -init -q -passfile "$work/pass" "$work/gocryptfs.back"

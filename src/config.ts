@@ -5,7 +5,7 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
-import { driverNames, logLevels, messageOf } from './base/index.ts'
+import { driverNames, logLevels, lowLatencyModes, messageOf } from './base/index.ts'
 
 /** One setting: how it is given and what its text may be. */
 interface Setting<T> {
@@ -57,9 +57,9 @@ export const settings = {
   ),
   lowLatency: choice(
     'LITEVOL_LOW_LATENCY',
-    'off',
-    ['on', 'off'],
-    'whether CPUs that have nothing to do stay awake while a volume is busy: up to twice as fast, more power (docs/performance.md)',
+    'auto',
+    lowLatencyModes,
+    'whether CPUs that have nothing to do stay awake while a volume is busy: up to twice as fast, more power; auto: in a virtual machine of at most 8 CPUs (docs/performance.md)',
   ),
   tokenFile: path('LITEVOL_TOKEN_FILE', '', 'file with the bearer token that every request but GET /health must bring'),
   insecure: toggle('LITEVOL_INSECURE', 'listen without a token on an address that others can reach'),

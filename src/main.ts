@@ -10,9 +10,17 @@ import type { FastifyInstance } from 'fastify'
 import { assertSocketFree, buildApp, buildPlugin, listenForRoot } from './api/index.ts'
 import { ErrnoError, messageOf, type Logger } from './base/index.ts'
 import { isLocal, readToken, type Config } from './config.ts'
-import { JournalStore, VolumeManager, runPreflight, unshareMountRoot, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
+import { JournalStore, VolumeManager, runPreflight, unshareMountRoot, wantsLowLatency, worstVerdict, type Check, type ManagerOptions, type Preflight } from './manager/index.ts' // prettier-ignore
 
-export { Keeper, formatChecks, inspectStore, type HistoryEntry, type StartWish, type StoreInspection } from './manager/index.ts'
+export {
+  Keeper,
+  wantsLowLatency,
+  formatChecks,
+  inspectStore,
+  type HistoryEntry,
+  type StartWish,
+  type StoreInspection,
+} from './manager/index.ts'
 
 export interface Server {
   /** Where it listens: `http://127.0.0.1:8080` or `unix:/run/litevol.sock`. */
@@ -150,7 +158,7 @@ function optionsOf(config: Config): ManagerOptions {
     isHostElsewhere,
     driver,
     hasStandby: config.standby === 'on',
-    isLowLatency: config.lowLatency === 'on',
+    isLowLatency: wantsLowLatency(config.lowLatency),
     logLevel,
     exportWalLimit,
     exportLeaseMs: config.exportLeaseSeconds * 1000,

@@ -33,3 +33,8 @@ export interface Caller {
 export const driverNames = ['direct', 'fuse-native'] as const
 
 export type DriverName = (typeof driverNames)[number]
+
+/** Whether CPUs stay awake while a volume is busy; `auto`: where it is worth it. */
+export const lowLatencyModes = ['auto', 'on', 'off'] as const
+
+export type LowLatencyMode = (typeof lowLatencyModes)[number]

@@ -29,7 +29,7 @@ program
   .option('--background', 'return as soon as it serves; log lines go to syslog, or to the file of -o log=FILE')
   .option(
     '-o, --options <words>',
-    "words of mount(8), and litevol's own: create, low_latency, log=FILE, driver=NAME",
+    "words of mount(8), and litevol's own: create, low_latency, nolow_latency, log=FILE, driver=NAME",
     (word, words: string[]) => [...words, word],
     [],
   )

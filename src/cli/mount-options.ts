@@ -3,7 +3,7 @@
  * Keeps: an unknown word is refused by name, unless the caller is sloppy. Of words that exclude each other the last one wins.
  * Leaves: what the words of the virtual filesystem do to mount(8) and the kernel.
  */
-import { driverNames, type DriverName } from '../base/index.ts'
+import { driverNames, type DriverName, type LowLatencyMode } from '../base/index.ts'
 import { ConfigError } from '../config.ts'
 
 /** How to mount. */
@@ -13,8 +13,8 @@ export interface MountOptions {
   readonly isRemount: boolean
   /** Make the volume file first. */
   readonly create: boolean
-  /** Keep CPUs awake while the mount is busy. */
-  readonly isLowLatency: boolean
+  /** Whether to keep CPUs awake while the mount is busy. */
+  readonly lowLatency: LowLatencyMode
   /** Where log lines go; undefined: not said. */
   readonly log: string | undefined
   /** The FUSE driver; undefined: not said. */
@@ -24,7 +24,7 @@ export interface MountOptions {
 }
 
 /** What is litevol's own, or looked at here. */
-const ownWords = new Set(['ro', 'rw', 'remount', 'create', 'low_latency'])
+const ownWords = new Set(['ro', 'rw', 'remount', 'create', 'low_latency', 'nolow_latency'])
 const logPattern = /^log=./
 const driverOf = (word: string): DriverName | undefined => driverNames.find((name) => word === `driver=${name}`)
 
@@ -58,11 +58,16 @@ export function parseMountOptions(text: string, isSloppy: boolean): MountOptions
     isReadOnly: words.findLast((word) => word === 'ro' || word === 'rw') === 'ro',
     isRemount,
     create: words.includes('create'),
-    isLowLatency: words.includes('low_latency'),
+    lowLatency: lowLatencyOf(words.findLast((word) => word.endsWith('low_latency'))),
     log: words.findLast((word) => logPattern.test(word))?.slice('log='.length),
     driver: words.map(driverOf).findLast((name) => name !== undefined),
     kernel: words.filter((word) => kernelWords.has(word)),
   }
+}
+
+function lowLatencyOf(word: string | undefined): LowLatencyMode {
+  if (word === undefined) return 'auto'
+  return word === 'low_latency' ? 'on' : 'off'
 }
 
 function isKnown(word: string): boolean {

@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type DriverName, type LogLevel } from '../base/index.ts'
 import { createVolumeFile } from '../engine/index.ts'
 import { settings } from '../config.ts'
-import { Keeper, type StartWish } from '../main.ts'
+import { Keeper, wantsLowLatency, type StartWish } from '../main.ts'
 import { exitCodes } from './exit-codes.ts'
 import { openLogFile, openSyslog, type LogOutput } from './log-output.ts'
 import type { MountOptions } from './mount-options.ts'
@@ -35,7 +35,7 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
     remount(file, mountpoint, flags)
     return exitCodes.ok
   }
-  const { create, isReadOnly, isBackground, isLowLatency, log, kernel, driver, logLevel } = flags
+  const { create, isReadOnly, isBackground, lowLatency, log, kernel, driver, logLevel } = flags
   if (create && isReadOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
   const wish: StartWish = {
     file: existsSync(file) ? realpathSync(file) : resolve(file),
@@ -49,7 +49,7 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
     logLevel,
     holdSnapshot: false,
     snapshotWalLimit: 0,
-    isLowLatency,
+    isLowLatency: wantsLowLatency(lowLatency),
     ownerTimeoutMs,
   }
   const logFile = log === undefined ? undefined : openLogFile(log)

@@ -1,10 +1,10 @@
 /**
- * CPUs that do not sleep while a mount is busy, for who asked for it: of the time that a small request takes, half can be that the
+ * CPUs that do not sleep while a mount is busy: of the time that a small request takes, half can be that the
  * CPUs of the one who asks and of the one who answers must wake up, most of all in a virtual machine.
  * How: PM QoS, Documentation/power/pm_qos_interface.rst of the kernel: as long as a process holds /dev/cpu_dma_latency open, no CPU
  *   enters a state that it takes longer to leave than was written there.
  * Keeps: it is held only while requests come, and the kernel ends it with this process; without the device there is one log line.
- * Leaves: whether somebody asked for it to config.ts and the words of -o.
+ * Leaves: whether it is wanted to manager/low-latency.ts.
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { messageOf, type Logger } from '../base/index.ts'

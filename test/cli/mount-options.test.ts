@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { parseMountOptions } from '../../src/cli/mount-options.ts'
 import { ConfigError } from '../../src/config.ts'
 
-const nothing = { isReadOnly: false, isRemount: false, create: false, isLowLatency: false, log: undefined, driver: undefined, kernel: [] }
+const nothing = { isReadOnly: false, isRemount: false, create: false, lowLatency: 'auto', log: undefined, driver: undefined, kernel: [] }
 
 const cases: readonly (readonly [string, Partial<ReturnType<typeof parseMountOptions>>])[] = [
   ['', {}],
@@ -15,7 +15,8 @@ const cases: readonly (readonly [string, Partial<ReturnType<typeof parseMountOpt
   ['nosuid,noexec,relatime,sync,dirsync', { kernel: ['nosuid', 'noexec', 'relatime', 'sync', 'dirsync'] }],
   ['defaults,auto,noauto,user,user=bob,nofail,_netdev,x-systemd.automount,X-mount.mkdir=0755,comment=a b', {}],
   ['create,log=/var/log/a.log,log=b,driver=fuse-native', { create: true, log: 'b', driver: 'fuse-native' }],
-  ['low_latency,noatime', { isLowLatency: true, kernel: ['noatime'] }],
+  ['low_latency,noatime', { lowLatency: 'on', kernel: ['noatime'] }],
+  ['low_latency,nolow_latency', { lowLatency: 'off' }],
   [
     'ro,remount,noatime,user_id=0,group_id=0,default_permissions,allow_other,max_read=1048576',
     { isReadOnly: true, isRemount: true, kernel: ['noatime'] },
