@@ -4,7 +4,7 @@
  *   the newest of its WAL frames for a page, else the page of the main file.
  * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
  */
-import { statSync } from 'node:fs'
+import { fdatasyncSync, openSync, statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
 import { openConnection, translating, type Connection, type Statement } from './connection.ts'
@@ -14,6 +14,7 @@ import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './l
 import { integer, type Row } from './rows.ts'
 import { pageSize, schemaVersion } from './schema.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
+import { WriteGate } from './write-gate.ts'
 
 /** A held snapshot: enough to read its bytes from FILE and FILE-wal. */
 export interface Snapshot {
@@ -35,6 +36,12 @@ export interface CheckpointResult {
 /** WAL bytes past which writers wait for a checkpoint's last step, so that the WAL starts anew: overwriting it costs half of extending it. */
 export const walRestartBytes = 64 << 20
 
+/** Uncopied bytes that a restart of the WAL may leave to its last step: some milliseconds. */
+const lastStepBytes = 1 << 20
+
+/** Passes before that; each copies what was written during the one before, a third to a half of that one. */
+const mostPasses = 6
+
 const slash = Buffer.from('/')
 
 const joinPath = (parent: Buffer, name: Buffer): Buffer => (parent.length === 0 ? name : Buffer.concat([parent, slash, name]))
@@ -55,24 +62,28 @@ export class Maintenance {
   readonly #file: string
   readonly #lostSync: LostSync
   readonly #checkpointer: Connection
+  readonly #gate: WriteGate
   /** Takes the write lock for a moment, to stand still while a snapshot begins; it writes nothing. */
-  readonly #gate: Connection
+  readonly #locker: Connection
   readonly #readState: () => StateSummary
   readonly #dentries: Dentries
   /** Made when it is first needed: in a file of an older version, which Volume.open raises, it would find no table of pieces. */
   #extents: Extents | undefined
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
+  /** The volume file, for `#syncFile`. */
+  #fileDescriptor: number | undefined
   readonly #snapshots = new Set<Reader>()
   /** One that holds nothing, kept for the next snapshot: each connection leaves objects that the garbage collector is slow to find. */
   #idle: Reader | undefined
 
-  /** Call in the process that owns the file, with the `lostSync` of its Volume. */
-  constructor(file: string, lostSync = ownLostSync()) {
+  /** Call in the process that owns the file, with the `lostSync` and the `gate` of its Volume. */
+  constructor(file: string, lostSync = ownLostSync(), gate = new WriteGate()) {
     this.#file = file
     this.#lostSync = lostSync
+    this.#gate = gate
     this.#checkpointer = openConnection(file)
-    this.#gate = openConnection(file)
+    this.#locker = openConnection(file)
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
     this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)
@@ -89,7 +100,7 @@ export class Maintenance {
     for (const reader of this.#snapshots) reader.connection.close()
     this.#snapshots.clear()
     this.#idle?.connection.close()
-    this.#gate.close()
+    this.#locker.close()
     this.#checkpointer.close()
   }
 
@@ -128,16 +139,37 @@ export class Maintenance {
     return this.#checkpoint('NOOP')
   }
 
-  /** Copies the rest while writers wait, so that the next one starts the WAL anew; it keeps its disk space. */
+  /** Has the next writer start the WAL anew; it keeps its disk space. Writers wait for the last step, so all that can be is done before. */
   restartWal(): void {
-    this.#checkpoint('RESTART')
+    this.#catchUp()
+    this.#syncFile()
+    this.#catchUp() // what was written meanwhile
+    this.#gate.closed(() => this.#checkpoint('RESTART'))
+  }
+
+  /** Copies until little is left beside one who goes on writing. */
+  #catchUp(): void {
+    for (let pass = 0; pass < mostPasses && this.walFrames().framesRemaining * pageSize > lastStepBytes; pass++) this.checkpoint()
+  }
+
+  /**
+   * Has the disk write what was copied: the last step of a checkpoint waits for that. A failure is SQLite's to find: it is reported to each
+   * descriptor. This one stays open: closing it would drop every lock of this process on the file (close of fcntl(2), POSIX).
+   */
+  #syncFile(): void {
+    this.#fileDescriptor ??= openSync(this.#file, 'r')
+    try {
+      fdatasyncSync(this.#fileDescriptor)
+    } catch {
+      // as said above
+    }
   }
 
   /** The same as `checkpoint`, then waits for writers for a moment to copy the rest and empty the WAL; with snapshots held, as far as they allow. */
   truncateWal(): CheckpointResult {
     const passive = this.#checkpoint('PASSIVE')
     if (this.#snapshots.size > 0) return passive
-    this.#checkpoint('TRUNCATE') // reports 0 and 0 when it could: hence the counting before
+    this.#gate.closed(() => this.#checkpoint('TRUNCATE')) // reports 0 and 0 when it could: hence the counting before
     const { framesRemaining } = this.#checkpoint('NOOP')
     const copied = passive.framesCheckpointed + passive.framesRemaining - framesRemaining
     return { framesCheckpointed: Math.max(copied, passive.framesCheckpointed), framesRemaining }
@@ -152,7 +184,7 @@ export class Maintenance {
       this.#checkpointIfRoom()
       const reader = this.#takeReader()
       try {
-        return this.#begin(reader)
+        return this.#gate.closed(() => this.#begin(reader))
       } catch (error) {
         reader.connection.close()
         throw error
@@ -183,7 +215,7 @@ export class Maintenance {
 
   #begin(reader: Reader): Snapshot {
     const { connection, readState } = reader
-    this.#gate.exec('BEGIN IMMEDIATE')
+    this.#locker.exec('BEGIN IMMEDIATE')
     try {
       const { framesCheckpointed, framesRemaining } = this.#checkpoint('NOOP')
       connection.exec('BEGIN')
@@ -194,7 +226,7 @@ export class Maintenance {
       this.#snapshots.add(reader)
       return { pageSize: this.#pragma('page_size'), pageCount, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
     } finally {
-      this.#gate.exec('ROLLBACK')
+      this.#locker.exec('ROLLBACK')
     }
   }
 

@@ -8,6 +8,7 @@ import { ErrnoError } from '../base/index.ts'
 import { translateError, type Connection, type Statement } from './connection.ts'
 import type { Space } from './space.ts'
 import type { State } from './state.ts'
+import type { WriteGate } from './write-gate.ts'
 
 /** Something that caches rows, and must forget them when their transaction is rolled back. */
 export interface Cache {
@@ -22,6 +23,7 @@ export interface TransactionParts {
   readonly state: State
   readonly space: Space
   readonly caches: readonly Cache[]
+  readonly gate: WriteGate
   /** Called when all of a transaction but its commit is done. */
   readonly beforeCommit: (() => void) | undefined
 }
@@ -32,17 +34,19 @@ export class Transactions {
   readonly #state: State
   readonly #space: Space
   readonly #caches: readonly Cache[]
+  readonly #gate: WriteGate
   readonly #beforeCommit: (() => void) | undefined
   readonly #begin: Statement<[]>
   readonly #commit: Statement<[]>
   readonly #rollback: Statement<[]>
 
-  constructor({ file, connection, state, space, caches, beforeCommit }: TransactionParts) {
+  constructor({ file, connection, state, space, caches, gate, beforeCommit }: TransactionParts) {
     this.#file = file
     this.#connection = connection
     this.#state = state
     this.#space = space
     this.#caches = caches
+    this.#gate = gate
     this.#beforeCommit = beforeCommit
     this.#begin = connection.prepare('BEGIN IMMEDIATE')
     this.#commit = connection.prepare('COMMIT')
@@ -87,6 +91,7 @@ export class Transactions {
   }
 
   #attempt<T>(work: () => T, isVisible: boolean): T {
+    this.#gate.pass()
     try {
       this.#begin.run()
       const result = work()

@@ -21,6 +21,7 @@ import { Space, type DiskRoom } from './space.ts'
 import { State, type CommittedRequest } from './state.ts'
 import { Transactions } from './transactions.ts'
 import { WalSync } from './wal-sync.ts'
+import { WriteGate } from './write-gate.ts'
 import { assertWal } from './wal.ts'
 import { Xattrs } from './xattrs.ts'
 
@@ -43,6 +44,8 @@ export interface OpenOptions {
   readonly fuseConnection?: number
   /** Whether a sync has failed, shared with the volume's Maintenance and with successors. Default: its own. */
   readonly lostSync?: LostSync
+  /** The gate of the volume's Maintenance, which closes it. Default: one that nobody closes. */
+  readonly gate?: WriteGate
   /** Called in each transaction when all but its commit is done. */
   readonly beforeCommit?: () => void
 }
@@ -72,7 +75,11 @@ export class Volume {
   readonly #collector: Collector
   readonly #walSync: WalSync
 
-  private constructor(file: string, connection: Connection, { fuseConnection = 0, lostSync = ownLostSync(), beforeCommit }: OpenOptions) {
+  private constructor(
+    file: string,
+    connection: Connection,
+    { fuseConnection = 0, lostSync = ownLostSync(), gate = new WriteGate(), beforeCommit }: OpenOptions,
+  ) {
     this.file = file
     this.#connection = connection
     this.#walSync = new WalSync(file, lostSync)
@@ -86,6 +93,7 @@ export class Volume {
       state: this.#state,
       space: this.#space,
       caches: [this.#inodes, chunks],
+      gate,
       beforeCommit,
     })
     this.#dentries = new Dentries(connection)

@@ -48,7 +48,7 @@ export class DirectServer implements VolumeServer {
   async open(parts: ServerParts): Promise<void> {
     this.#parts = parts
     this.#deviceFd = deviceFd()
-    const { options, generation, isStandingBy, shared, lostSync } = parts
+    const { options, generation, isStandingBy, shared, lostSync, gate } = parts
     const { file, runFolder, connection, logLevel } = options
     const threadOptions: ThreadOptions = {
       file,
@@ -60,6 +60,7 @@ export class DirectServer implements VolumeServer {
       useResend: useResend(),
       shared,
       lostSync: lostSync.memory,
+      gate: gate.memory,
       logLevel,
     }
     this.#order({ order: 'open', options: threadOptions })

@@ -33,8 +33,8 @@ export class NativeServer implements VolumeServer {
   }
 
   open(parts: ServerParts): Promise<void> {
-    const { options, shared, lostSync, logger } = parts
-    const volume = Volume.open(options.file, { lostSync })
+    const { options, shared, lostSync, gate, logger } = parts
+    const volume = Volume.open(options.file, { lostSync, gate })
     const filesystem = new VolumeFilesystem(volume, {
       shared,
       handlesFile: new RunFolder(options.runFolder).handles,

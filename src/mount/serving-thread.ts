@@ -7,7 +7,7 @@
 import { flushCompileCache } from 'node:module'
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
-import { Volume } from '../engine/index.ts'
+import { Volume, WriteGate } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
 import { LostRequests } from './lost-requests.ts'
@@ -34,6 +34,8 @@ export interface ThreadOptions {
   readonly shared: SharedFiles
   /** SharedLostSync's. */
   readonly lostSync: SharedArrayBuffer
+  /** WriteGate's. */
+  readonly gate: SharedArrayBuffer
   readonly logLevel: LogLevel
 }
 
@@ -100,6 +102,7 @@ class Service {
     const openOptions = {
       fuseConnection: connection,
       lostSync: new SharedLostSync(this.#folder, options.lostSync),
+      gate: new WriteGate(options.gate),
       ...(failpoint && { beforeCommit: () => failpoint.reach('working') }),
     }
     this.#volume = isStandingBy ? Volume.standBy(file, openOptions) : Volume.open(file, openOptions)

@@ -6,7 +6,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, type Logger } from '../base/index.ts'
-import { Maintenance, Owner, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
+import { Maintenance, Owner, WriteGate, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
 import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
 import { lockFd } from './descriptors.ts'
@@ -46,6 +46,7 @@ interface DeviceNumber {
 interface Opened {
   readonly maintenance: Maintenance
   readonly lostSync: SharedLostSync
+  readonly gate: WriteGate
 }
 
 export class Serving {
@@ -223,7 +224,8 @@ export class Serving {
 
   #open(): Opened {
     const lostSync = new SharedLostSync(this.#folder)
-    return { maintenance: new Maintenance(this.#options.file, lostSync), lostSync }
+    const gate = new WriteGate()
+    return { maintenance: new Maintenance(this.#options.file, lostSync, gate), lostSync, gate }
   }
 
   get #maintenance(): Maintenance {
@@ -231,9 +233,9 @@ export class Serving {
     return this.#opened.maintenance
   }
 
-  #parts({ maintenance, lostSync }: Opened, isStandingBy: boolean): ServerParts {
+  #parts({ maintenance, lostSync, gate }: Opened, isStandingBy: boolean): ServerParts {
     const [options, generation, shared, logger] = [this.#options, this.#generation, this.#shared, this.#logger]
-    return { options, generation, isStandingBy, shared, lostSync, maintenance, logger }
+    return { options, generation, isStandingBy, shared, lostSync, gate, maintenance, logger }
   }
 
   /** Gives everything up after a failure, as far as it goes: what is committed stays in the file and its WAL. */

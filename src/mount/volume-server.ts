@@ -3,7 +3,7 @@
  * Keeps: a server has the volume open from `open` to `close`. Leaves: ownership, checkpoints, snapshots and unmounting to serving.ts.
  */
 import type { Ino, Logger } from '../base/index.ts'
-import type { Maintenance } from '../engine/index.ts'
+import type { Maintenance, WriteGate } from '../engine/index.ts'
 import type { Negotiated } from '../fuse/index.ts'
 import type { SharedLostSync } from './lost-sync.ts'
 import type { StartOptions } from './messages.ts'
@@ -19,6 +19,8 @@ export interface ServerParts {
   readonly shared: SharedFiles
   /** Shared with `maintenance`. */
   readonly lostSync: SharedLostSync
+  /** The same. */
+  readonly gate: WriteGate
   /** The control thread's own view of the volume. */
   readonly maintenance: Maintenance
   readonly logger: Logger
