@@ -8,9 +8,10 @@
  *   references, of a name that led elsewhere meanwhile (fuse_dentry_revalidate).
  */
 import type { Ino } from '../base/index.ts'
+import { SmallCounts } from './small-counts.ts'
 
 export class LookupCounts {
-  readonly #counts = new Map<Ino, number>()
+  readonly #counts = new SmallCounts<Ino>()
   /** Inodes below this number may have been told of by a predecessor. */
   readonly #inheritedBelow: number
   /** Those of them that the kernel is known to have dropped. */
@@ -23,24 +24,21 @@ export class LookupCounts {
 
   /** The kernel is told of the inode once more. */
   add(ino: Ino): void {
-    this.#counts.set(ino, (this.#counts.get(ino) ?? 0) + 1)
+    this.#counts.set(ino, this.#counts.get(ino) + 1)
   }
 
   /** The kernel drops `nlookup` of its references; returns whether none is left, as far as can be known. */
   drop(ino: Ino, nlookup: number): boolean {
-    const left = (this.#counts.get(ino) ?? 0) - nlookup
-    if (left > 0) {
-      this.#counts.set(ino, left)
-      return false
-    }
-    this.#counts.delete(ino)
+    const left = Math.max(0, this.#counts.get(ino) - nlookup)
+    this.#counts.set(ino, left)
+    if (left > 0) return false
     if (ino < this.#inheritedBelow) this.#dropped.add(ino)
     return true
   }
 
   /** Whether the kernel may still ask for the inode. */
   has(ino: Ino): boolean {
-    return this.#counts.has(ino) || this.#isInherited(ino)
+    return this.#counts.get(ino) > 0 || this.#isInherited(ino)
   }
 
   #isInherited(ino: Ino): boolean {
