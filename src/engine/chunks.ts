@@ -27,6 +27,7 @@ export class Chunks {
   readonly #deleteData: Statement<[number]>
   readonly #selectPiece: Statement<[number], Row>
   readonly #selectPieces: Statement<[number, number], Row>
+  readonly #selectEnds: Statement<[number, number]>
   readonly #selectData: Statement<[number], Row>
   /** By number, oldest first. */
   readonly #cache = new Map<number, Buffer>()
@@ -56,6 +57,7 @@ export class Chunks {
     this.#selectPieces = connection
       .prepare<[number, number], Row>('SELECT codec, crc, data FROM pieces WHERE id >= ? AND id < ? ORDER BY id')
       .raw(true)
+    this.#selectEnds = connection.prepare('SELECT substr(data, -1) FROM pieces WHERE id >= ? AND id < ?')
     this.#selectData = connection
       .prepare<[number], Row>(
         'SELECT c.size, d.codec, d.data, c.crc, c.address FROM chunks c JOIN chunk_data d ON d.id = c.id WHERE c.id = ?',
@@ -104,6 +106,11 @@ export class Chunks {
     for (const part of parts) this.#overwritePiece(id, part)
     if (integer(row, 1, 'chunks', 'address') !== namelessLength) this.#rename.run(namelessAddress(id), id)
     return true
+  }
+
+  /** Has the disk bring the bytes of a chunk: SQLite goes through all pages of a piece to its last byte. */
+  prefetch(id: number): void {
+    this.#selectEnds.all(id * piecesPerChunk, (id + 1) * piecesPerChunk)
   }
 
   /** One more extent names the chunk. Call inside a transaction. */

@@ -58,6 +58,11 @@ interface Reader {
   readonly readState: () => StateSummary
 }
 
+interface ContentTables {
+  readonly extents: Extents
+  readonly chunks: Chunks
+}
+
 export class Maintenance {
   readonly #file: string
   readonly #lostSync: LostSync
@@ -68,7 +73,7 @@ export class Maintenance {
   readonly #readState: () => StateSummary
   readonly #dentries: Dentries
   /** Made when it is first needed: in a file of an older version, which Volume.open raises, it would find no table of pieces. */
-  #extents: Extents | undefined
+  #tables: ContentTables | undefined
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
   /** The volume file, for `#syncFile`. */
@@ -114,9 +119,24 @@ export class Maintenance {
     return translating(this.#file, () => {
       const row = this.#selectSize.get(ino)
       if (row === undefined) throw new ErrnoError('ESTALE', `inode ${String(ino)}: does not exist`, { context: { ino } })
-      this.#extents ??= new Extents(this.#checkpointer, new Chunks(this.#checkpointer))
-      return seekExtents(this.#extents, { ino, size: integer(row, 0, 'inodes', 'size') }, offset, target)
+      return seekExtents(this.#content.extents, { ino, size: integer(row, 0, 'inodes', 'size') }, offset, target)
     })
+  }
+
+  /** Has the disk bring what is stored of a range, for who will read it soon: not its proof, nor its bytes. */
+  prefetch(ino: Ino, offset: number, length: number): void {
+    translating(this.#file, () => {
+      const { extents, chunks } = this.#content
+      for (const extent of extents.overlapping(ino, offset, offset + length)) chunks.prefetch(extent.chunk)
+    })
+  }
+
+  get #content(): ContentTables {
+    if (this.#tables === undefined) {
+      const chunks = new Chunks(this.#checkpointer)
+      this.#tables = { chunks, extents: new Extents(this.#checkpointer, chunks) }
+    }
+    return this.#tables
   }
 
   /** Bytes of the WAL file; after a restart of the WAL, its old frames are counted too. */

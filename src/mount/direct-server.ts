@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads'
 import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index.ts'
 import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
+import type { AheadRange } from './read-ahead.ts'
 import { dropSeek } from './request-copy.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
@@ -132,6 +133,9 @@ export class DirectServer implements VolumeServer {
       'late-seek': ({ seek }) => {
         void this.#answerLateSeek(seek)
       },
+      prefetch: ({ range }) => {
+        this.#prefetch(range)
+      },
       ended: () => {
         this.#isMounted = false
         this.#ended.resolve(undefined)
@@ -169,6 +173,15 @@ export class DirectServer implements VolumeServer {
       logger.warn({ err: error }, 'lseek: could not be answered')
     }
     dropSeek(options.runFolder, seek.unique)
+  }
+
+  /** Nobody waits for it, and what fails here fails for who reads. */
+  #prefetch({ ino, offset, length }: AheadRange): void {
+    try {
+      this.#parts?.maintenance.prefetch(ino, offset, length)
+    } catch (error) {
+      this.#parts?.logger.debug({ err: error }, 'prefetch failed')
+    }
   }
 
   #fail(error: unknown): void {

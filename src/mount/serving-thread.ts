@@ -14,6 +14,7 @@ import { LostRequests } from './lost-requests.ts'
 import { SharedLostSync } from './lost-sync.ts'
 import type { SharedFiles } from './open-files.ts'
 import { PoisonGuard } from './poison.ts'
+import type { AheadRange } from './read-ahead.ts'
 import { RequestCopy, keepSeek, readRequestCopy, readSeeks, type LeftCopy } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
@@ -61,6 +62,8 @@ export type ThreadReport =
   /** The mount is gone. */
   | { readonly type: 'ended' }
   | { readonly type: 'late-seek'; readonly seek: LateSeek }
+  /** Will be read soon. */
+  | { readonly type: 'prefetch'; readonly range: AheadRange }
   | { readonly type: 'closed' }
   | { readonly type: 'failed'; readonly error: PlainError }
 
@@ -162,6 +165,9 @@ class Service {
       recallsFile: recalls,
       isSuccessor,
       takeForgotten: () => this.#takeForgotten(),
+      prefetch: (range) => {
+        report({ type: 'prefetch', range })
+      },
       onFault: (err, ino) => {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
       },

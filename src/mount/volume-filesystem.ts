@@ -21,6 +21,7 @@ import type {
 import { LookupCounts } from './lookup-counts.ts'
 import { OpenFiles, writtenInodes, type SharedFiles } from './open-files.ts'
 import { Orphans } from './orphans.ts'
+import { ReadAhead, type AheadRange } from './read-ahead.ts'
 import { Recalls } from './recalls.ts'
 
 /** FUSE_ROOT_ID of linux/fuse.h. */
@@ -31,6 +32,9 @@ const statBlock = 512
 
 /** Bytes a new inode takes, roughly: how many more the disk has room for. */
 const bytesPerInode = 512
+
+/** Reads of at least so many bytes are looked at: whether somebody reads from front to end. */
+const largeRead = 1 << 16
 
 const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')
@@ -49,6 +53,8 @@ export interface VolumeFilesystemOptions {
   readonly isSuccessor: boolean
   /** Inodes that the kernel is known to have forgotten although no FORGET said so, each once; asked at each FORGET. */
   readonly takeForgotten?: () => readonly Ino[]
+  /** Has the disk bring what will be read next. Default: nobody does. */
+  readonly prefetch?: (range: AheadRange) => void
   /** Told of what fails beside a request. */
   readonly onFault: (error: unknown, ino: Ino) => void
 }
@@ -62,12 +68,14 @@ export class VolumeFilesystem implements Filesystem {
   readonly #isSuccessor: boolean
   readonly #orphans: Orphans
   readonly #takeForgotten: () => readonly Ino[]
+  readonly #readAhead: ReadAhead | undefined
 
   constructor(volume: Volume, options: VolumeFilesystemOptions) {
-    const { shared, handlesFile, recallsFile, isSuccessor, takeForgotten = () => [], onFault } = options
+    const { shared, handlesFile, recallsFile, isSuccessor, takeForgotten = () => [], prefetch, onFault } = options
     this.#volume = volume
     this.#shared = shared
     this.#takeForgotten = takeForgotten
+    this.#readAhead = prefetch && new ReadAhead(prefetch)
     this.#isSuccessor = isSuccessor
     this.#openFiles = new OpenFiles(shared, handlesFile)
     this.#recalls = new Recalls(recallsFile, volume.inheritedRequest)
@@ -193,7 +201,12 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   read(nodeid: Nodeid, offset: number, into: Buffer): number {
-    return this.#volume.read(this.#ino(nodeid), offset, into)
+    const ino = this.#ino(nodeid)
+    if (into.length < largeRead || this.#readAhead === undefined) return this.#volume.read(ino, offset, into)
+    const start = performance.now()
+    const length = this.#volume.read(ino, offset, into)
+    this.#readAhead.note(ino, offset, length, performance.now() - start)
+    return length
   }
 
   write(nodeid: Nodeid, offset: number, data: Buffer, { fromCache, killPrivileges }: WriteOrigin): void {

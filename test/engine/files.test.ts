@@ -148,6 +148,31 @@ for (const version of wholeVersions) {
     }))
 }
 
+test('what is prefetched is read as before: pieces, chunks of older versions, holes, what lies behind the end', () =>
+  withFile((file) => {
+    const older = Volume.open(file)
+    const contents = [seededBytes(1, 300_000), seededBytes(2, 300_000)]
+    const inos = [makeFile(older, older.root, 'a', contents[0])]
+    older.close()
+    makeOlder(file, 2)
+    const volume = Volume.open(file)
+    inos.push(makeFile(volume, volume.root, 'b', contents[1]))
+    volume.write(inos[1] as Ino, 2_000_000, Buffer.from('end'), { keepTimes: false, killPrivileges: false })
+    const maintenance = new Maintenance(file)
+    const before = maintenance.state()
+    for (const ino of inos) for (let at = 0; at < 4_000_000; at += 1_000_000) maintenance.prefetch(ino, at, 1_000_000)
+    assert.deepEqual(maintenance.state(), before)
+    for (const [i, ino] of inos.entries())
+      assert.ok(
+        readAll(volume, ino)
+          .subarray(0, 300_000)
+          .equals(contents[i] as Buffer),
+      )
+    maintenance.close()
+    volume.close()
+    assertClean(file)
+  }))
+
 const damages: readonly (readonly [what: string, sql: string])[] = [
   ['has changed', "UPDATE pieces SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE id = 9"],
   ['is too short', 'UPDATE pieces SET data = substr(data, 1, 10) WHERE id = 9'],
