@@ -23,7 +23,7 @@ export class Chunks {
   readonly #updatePiece: Statement<[number, number, Buffer, number]>
   readonly #rename: Statement<[Buffer, number]>
   readonly #delete: Statement<[number]>
-  readonly #deletePieces: Statement<[number, number]>
+  readonly #deletePiece: Statement<[number]>
   readonly #deleteData: Statement<[number]>
   readonly #selectPiece: Statement<[number], Row>
   readonly #selectPieces: Statement<[number, number], Row>
@@ -45,13 +45,13 @@ export class Chunks {
     )
     this.#selectRefs = connection
       .prepare<[number], Row>(
-        `SELECT refs, length(address), EXISTS (SELECT 1 FROM pieces WHERE id = c.id * ${String(piecesPerChunk)}) FROM chunks c WHERE id = ?`,
+        `SELECT refs, length(address), EXISTS (SELECT 1 FROM pieces WHERE id = c.id * ${String(piecesPerChunk)}), size FROM chunks c WHERE id = ?`,
       )
       .raw(true)
     this.#updatePiece = connection.prepare('UPDATE pieces SET codec = ?, crc = ?, data = ? WHERE id = ?')
     this.#rename = connection.prepare('UPDATE chunks SET address = ? WHERE id = ?')
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
-    this.#deletePieces = connection.prepare('DELETE FROM pieces WHERE id >= ? AND id < ?')
+    this.#deletePiece = connection.prepare('DELETE FROM pieces WHERE id = ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
     this.#selectPiece = connection.prepare<[number], Row>('SELECT codec, crc, data FROM pieces WHERE id = ?').raw(true)
     this.#selectPieces = connection
@@ -125,14 +125,19 @@ export class Chunks {
 
   /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */
   release(id: number): void {
-    if (integer(this.#refs(id), 0, 'chunks', 'refs') > 1) {
+    const row = this.#refs(id)
+    if (integer(row, 0, 'chunks', 'refs') > 1) {
       this.#addRefs.run(-1, id)
       return
     }
     this.#delete.run(id)
     const first = id * piecesPerChunk
-    if (this.#deletePieces.run(first, first + piecesPerChunk).changes === 0) this.#deleteData.run(id)
-    for (let piece = first; piece < first + piecesPerChunk; piece++) this.#forget(piece) // the id may be used again
+    let deleted = 0
+    for (let piece = first + Math.ceil(integer(row, 3, 'chunks', 'size') / pieceSize) - 1; piece >= first; piece--) {
+      deleted += this.#deletePiece.run(piece).changes // the last one first, as clearOf of extents.ts
+      this.#forget(piece) // the id may be used again
+    }
+    if (deleted === 0) this.#deleteData.run(id)
   }
 
   /** Drops the cache: an id in it may come from a transaction that was rolled back. */
@@ -140,7 +145,7 @@ export class Chunks {
     this.#cache.clear()
   }
 
-  /** The row of a chunk: refs, how long its address is, and whether it is in pieces. */
+  /** The row of a chunk: refs, how long its address is, whether it is in pieces, its size. */
   #refs(id: number): Row {
     const row = this.#selectRefs.get(id)
     if (row === undefined) throw damage(id, 'an extent names it but the pool lacks it')

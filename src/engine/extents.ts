@@ -118,10 +118,14 @@ export class Extents {
     }
   }
 
-  /** The same where the extents there are known already; those of `extents` that lie elsewhere are left alone. */
+  /**
+   * The same where the extents there are known already; those of `extents` that lie elsewhere are left alone.
+   * The last one goes first: SQLite takes the pages that were freed last, and so those of the next file lie in order from front to end.
+   * Freed in order they were taken in reverse, and a disk reads backwards a page at a time: a sixth of the speed.
+   */
   clearOf(ino: Ino, extents: readonly Extent[], start: number, end: number): number {
     let freed = 0
-    for (const extent of extents) {
+    for (const extent of extents.toReversed()) {
       if (extent.offset < end && extent.offset + extent.length > start) freed += this.#cut(ino, extent, start, end)
     }
     return freed
@@ -130,7 +134,7 @@ export class Extents {
   /** Removes up to `stepSize` extents of an inode that is going; returns how many, and the bytes freed. Call inside a transaction. */
   removeSome(ino: Ino): { readonly removed: number; readonly freed: number } {
     const extents = this.#next(ino, 0, Number.MAX_SAFE_INTEGER)
-    const freed = extents.reduce((sum, extent) => sum + this.#remove(ino, extent), 0)
+    const freed = extents.reduceRight((sum, extent) => sum + this.#remove(ino, extent), 0) // as clearOf
     return { removed: extents.length, freed }
   }
 

@@ -204,6 +204,31 @@ for (const seed of [11, 12, 13]) {
     }))
 }
 
+test('a file that takes the place of a deleted one lies in order on the disk, as the first one did', () =>
+  withVolume((volume, file) => {
+    for (let generation = 0; generation < 5; generation++) {
+      const ino = makeFile(volume, volume.root, 'a')
+      for (let at = 0; at < 40 << 20; at += 1 << 20) volume.write(ino, at, seededBytes(generation * 100 + at, 1 << 20), writing)
+      assert.ok(shareInOrder(file) > 0.7, `generation ${String(generation)}: ${String(shareInOrder(file))}`)
+      volume.unlink(volume.root, Buffer.from('a'))
+      volume.collect([ino])
+    }
+  }))
+
+/** Of the pages of content, in the order in which they are read, how many come soon behind one that was read before: what a disk has read ahead. */
+function shareInOrder(file: string): number {
+  const connection = new Database(file)
+  const select = "SELECT pageno FROM dbstat WHERE name = 'pieces' AND pagetype = 'overflow' ORDER BY path"
+  const pages = connection.prepare<[], number>(select).pluck().all()
+  connection.close()
+  const seen = new Set<number>()
+  const isAhead = (page: number): boolean => {
+    seen.add(page)
+    return [1, 2, 3, 4].some((gap) => seen.has(page - gap))
+  }
+  return pages.filter(isAhead).length / pages.length
+}
+
 test('deleting gives space back: a new file takes the place of a deleted one', () =>
   withVolume((volume, file) => {
     const sizes: number[] = []
