@@ -39,7 +39,10 @@ export function readBodies(app: FastifyInstance, mediaType: 'application/json' |
   // Fastify closes the connection where it refuses a body. With bytes that were not read that is a reset, which overtakes the reply:
   // left open, Node reads what still comes.
   app.addHook('onSend', (request, reply, payload, done) => {
-    if (!request.raw.complete && request.routeOptions.config.isStreamed !== true) void reply.removeHeader('connection')
+    if (!request.raw.complete && request.routeOptions.config.isStreamed !== true) {
+      void reply.removeHeader('connection')
+      reply.raw.shouldKeepAlive = true // also for a client that wants to close it: so it will
+    }
     done(null, payload)
   })
   // Without a listener Node itself answers 100 at once, and curl sends what nobody will read.

@@ -124,6 +124,12 @@ test('wrong requests are refused by what is wrong with them', limit, () =>
   }),
 )
 
+test('who sends too much and closes the connection after it reads why, each time', limit, () =>
+  withPlugin(async (engine) => {
+    for (let n = 0; n < 200; n++) assert.match(await engine.refuse('Remove', { Name: 'x'.repeat(2 ** 20) }), /too large/)
+  }),
+)
+
 test('who sends too much is told so while it sends, and is listened to afterwards', limit, () =>
   withPlugin(async ({ socket: path }) => {
     const head = (call: string, length: number): string =>
