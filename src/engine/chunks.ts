@@ -26,6 +26,7 @@ export class Chunks {
   readonly #deletePiece: Statement<[number]>
   readonly #deleteData: Statement<[number]>
   readonly #selectPiece: Statement<[number], Row>
+  readonly #selectIsPiece: Statement<[number]>
   readonly #selectPieces: Statement<[number, number], Row>
   readonly #selectEnds: Statement<[number, number]>
   readonly #selectData: Statement<[number], Row>
@@ -54,6 +55,7 @@ export class Chunks {
     this.#deletePiece = connection.prepare('DELETE FROM pieces WHERE id = ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
     this.#selectPiece = connection.prepare<[number], Row>('SELECT codec, crc, data FROM pieces WHERE id = ?').raw(true)
+    this.#selectIsPiece = connection.prepare('SELECT 1 FROM pieces WHERE id = ?')
     this.#selectPieces = connection
       .prepare<[number, number], Row>('SELECT codec, crc, data FROM pieces WHERE id >= ? AND id < ? ORDER BY id')
       .raw(true)
@@ -152,9 +154,9 @@ export class Chunks {
     return row
   }
 
-  /** Whether the bytes beside the part are known, or there are none. */
+  /** Whether the piece is there, and the bytes beside the part are known. */
   #canOverwrite(chunk: number, { number, offset, content }: Part): boolean {
-    if (content.length === pieceSize) return true
+    if (content.length === pieceSize) return this.#selectIsPiece.get(chunk * piecesPerChunk + number) !== undefined
     return unlessDamaged(() => {
       if (this.#piece(chunk, number).length < offset + content.length) throw damage(chunk, 'it has fewer bytes than an extent names')
     })

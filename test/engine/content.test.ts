@@ -159,6 +159,27 @@ test('a write beside damaged bytes is kept: they stay as they are, and are refus
     assert.ok(readAll(volume, ino).equals(content))
   }))
 
+test('a write over a piece that is missing is kept, whole or a part of it', () =>
+  withVolume((volume, file) => {
+    const content = seededBytes(9, blockSize)
+    const ino = makeFile(volume, volume.root, 'a', content)
+    for (const [piece, start, length] of [
+      [1, 16_384, 16_384],
+      [2, 40_000, 100],
+      [3, 49_152, 16_384],
+    ] as const) {
+      // prettier-ignore
+      new Database(file).exec(`DELETE FROM pieces WHERE id = ${String(piecesPerChunk + piece)}`).close()
+      const data = seededBytes(piece, length)
+      volume.write(ino, start, data, writing)
+      const into = Buffer.alloc(length)
+      volume.read(ino, start, into)
+      assert.ok(into.equals(data), String(piece))
+    }
+    volume.write(ino, 0, content, writing)
+    assert.ok(readAll(volume, ino).equals(content))
+  }))
+
 test('a write by somebody else clears setuid and, with group execution, setgid', () =>
   withVolume((volume) => {
     const ino = makeFile(volume, volume.root, 'a')
