@@ -41,7 +41,7 @@ export function readBodies(app: FastifyInstance, mediaType: 'application/json' |
   app.addHook('onSend', (request, reply, payload, done) => {
     if (!request.raw.complete && request.routeOptions.config.isStreamed !== true) {
       void reply.removeHeader('connection')
-      reply.raw.shouldKeepAlive = true // also for a client that wants to close it: so it will
+      reply.raw.shouldKeepAlive = true // a client that wants the connection closed closes it itself
     }
     done(null, payload)
   })

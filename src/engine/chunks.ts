@@ -44,11 +44,7 @@ export class Chunks {
     this.#addRefsOf = connection.prepare(
       `UPDATE chunks SET refs = refs + named.n FROM (SELECT chunk, count(*) AS n FROM extents WHERE ${whole} GROUP BY chunk) AS named WHERE id = named.chunk`,
     )
-    this.#selectRefs = connection
-      .prepare<[number], Row>(
-        `SELECT refs, length(address), EXISTS (SELECT 1 FROM pieces WHERE id = c.id * ${String(piecesPerChunk)}), size FROM chunks c WHERE id = ?`,
-      )
-      .raw(true)
+    this.#selectRefs = connection.prepare<[number], Row>('SELECT refs, size, length(address) FROM chunks WHERE id = ?').raw(true)
     this.#updatePiece = connection.prepare('UPDATE pieces SET codec = ?, crc = ?, data = ? WHERE id = ?')
     this.#rename = connection.prepare('UPDATE chunks SET address = ? WHERE id = ?')
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
@@ -102,11 +98,10 @@ export class Chunks {
    */
   overwrite(id: number, offset: number, content: Buffer): boolean {
     const row = this.#refs(id)
-    if (integer(row, 0, 'chunks', 'refs') > 1 || integer(row, 2, 'pieces', 'id') === 0) return false
     const parts = cutAtPieces(offset, content)
-    if (!parts.every((part) => this.#canOverwrite(id, part))) return false
+    if (integer(row, 0, 'chunks', 'refs') > 1 || !parts.every((part) => this.#canOverwrite(id, part))) return false
     for (const part of parts) this.#overwritePiece(id, part)
-    if (integer(row, 1, 'chunks', 'address') !== namelessLength) this.#rename.run(namelessAddress(id), id)
+    if (integer(row, 2, 'chunks', 'address') !== namelessLength) this.#rename.run(namelessAddress(id), id)
     return true
   }
 
@@ -135,7 +130,7 @@ export class Chunks {
     this.#delete.run(id)
     const first = id * piecesPerChunk
     let deleted = 0
-    for (let piece = first + Math.ceil(integer(row, 3, 'chunks', 'size') / pieceSize) - 1; piece >= first; piece--) {
+    for (let piece = first + Math.ceil(integer(row, 1, 'chunks', 'size') / pieceSize) - 1; piece >= first; piece--) {
       deleted += this.#deletePiece.run(piece).changes // the last one first, as clearOf of extents.ts
       this.#forget(piece) // the id may be used again
     }
@@ -147,16 +142,17 @@ export class Chunks {
     this.#cache.clear()
   }
 
-  /** The row of a chunk: refs, how long its address is, whether it is in pieces, its size. */
+  /** The row of a chunk: refs, its size, how long its address is. */
   #refs(id: number): Row {
     const row = this.#selectRefs.get(id)
     if (row === undefined) throw damage(id, 'an extent names it but the pool lacks it')
     return row
   }
 
-  /** Whether the piece is there, and the bytes beside the part are known. */
+  /** Whether the piece is there, which of an older version's chunk it is not, and the bytes beside the part are known. */
   #canOverwrite(chunk: number, { number, offset, content }: Part): boolean {
-    if (content.length === pieceSize) return this.#selectIsPiece.get(chunk * piecesPerChunk + number) !== undefined
+    if (this.#selectIsPiece.get(chunk * piecesPerChunk + number) === undefined) return false
+    if (content.length === pieceSize) return true
     return unlessDamaged(() => {
       if (this.#piece(chunk, number).length < offset + content.length) throw damage(chunk, 'it has fewer bytes than an extent names')
     })
@@ -164,10 +160,9 @@ export class Chunks {
 
   #overwritePiece(chunk: number, { number, offset, content }: Part): void {
     const id = chunk * piecesPerChunk + number
-    const isWhole = content.length === pieceSize
-    if (isWhole) this.#forget(id)
-    const piece = isWhole ? content : this.#piece(chunk, number)
-    if (!isWhole) content.copy(piece, offset) // in the cache as well, which a rollback empties
+    let piece = content
+    if (content.length === pieceSize) this.#forget(id)
+    else content.copy((piece = this.#piece(chunk, number)), offset) // the one in the cache, which a rollback empties
     const { codec, crc, data } = encodePiece(id, piece)
     this.#updatePiece.run(codec, crc, data, id)
   }

@@ -58,6 +58,7 @@ interface Reader {
   readonly readState: () => StateSummary
 }
 
+/** The tables of content, as the control thread looks at them. */
 interface ContentTables {
   readonly extents: Extents
   readonly chunks: Chunks
@@ -177,8 +178,8 @@ export class Maintenance {
    * descriptor. This one stays open: closing it would drop every lock of this process on the file (close of fcntl(2), POSIX).
    */
   #syncFile(): void {
-    this.#fileDescriptor ??= openSync(this.#file, 'r')
     try {
+      this.#fileDescriptor ??= openSync(this.#file, 'r')
       fdatasyncSync(this.#fileDescriptor)
     } catch {
       // as said above

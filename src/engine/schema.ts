@@ -148,7 +148,7 @@ UPDATE state SET commits = commits + 1, epoch = randomblob(8);
 `
 
 /**
- * Chunks that are changed in their place: such a one has 8 bytes in place of an address, its id, big-endian. And piece.crc is signed now,
+ * Chunks that are changed in their place: such a one has 8 bytes in place of an address, its id, big-endian. And pieces.crc is signed now,
  * which is the same modulo 2^32. There is nothing to move, but a version 3 would take such a chunk for damaged.
  */
 const version4 = `

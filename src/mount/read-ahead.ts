@@ -29,6 +29,7 @@ const step = MIB
 /** Files that are followed at once. */
 const mostFiles = 8
 
+/** Reads of one file, each from where the one before ended. */
 interface Run {
   end: number
   length: number
@@ -68,10 +69,7 @@ export class ReadAhead {
   #begin(ino: Ino, end: number, length: number): void {
     this.#runs.delete(ino)
     this.#runs.set(ino, { end, length, ahead: 0, credit: 0 })
-    if (this.#runs.size <= mostFiles) return
-    for (const oldest of this.#runs.keys()) {
-      this.#runs.delete(oldest)
-      return
-    }
+    const [oldest] = this.#runs.keys()
+    if (this.#runs.size > mostFiles && oldest !== undefined) this.#runs.delete(oldest)
   }
 }

@@ -168,7 +168,6 @@ test('a write over a piece that is missing is kept, whole or a part of it', () =
       [2, 40_000, 100],
       [3, 49_152, 16_384],
     ] as const) {
-      // prettier-ignore
       new Database(file).exec(`DELETE FROM pieces WHERE id = ${String(piecesPerChunk + piece)}`).close()
       const data = seededBytes(piece, length)
       volume.write(ino, start, data, writing)

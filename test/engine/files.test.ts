@@ -162,12 +162,10 @@ test('what is prefetched is read as before: pieces, chunks of older versions, ho
     const before = maintenance.state()
     for (const ino of inos) for (let at = 0; at < 4_000_000; at += 1_000_000) maintenance.prefetch(ino, at, 1_000_000)
     assert.deepEqual(maintenance.state(), before)
-    for (const [i, ino] of inos.entries())
-      assert.ok(
-        readAll(volume, ino)
-          .subarray(0, 300_000)
-          .equals(contents[i] as Buffer),
-      )
+    for (const [i, ino] of inos.entries()) {
+      const read = readAll(volume, ino).subarray(0, 300_000)
+      assert.ok(read.equals(contents[i] ?? Buffer.alloc(0)))
+    }
     maintenance.close()
     volume.close()
     assertClean(file)

@@ -22,7 +22,7 @@ test('who reads from front to end and waits for the disk is asked ahead for, eac
   assert.equal(ranges[0]?.offset, 3 * MIB, 'the next MiB is asked for by who reads')
   for (const [n, { ino, offset, length }] of ranges.entries())
     assert.deepEqual({ ino, offset, length }, { ino: one, offset: (3 + n) * MIB, length: MIB })
-  assert.equal(ranges.at(-1)?.offset, 34 * MIB, 'as far as the window') // prettier-ignore
+  assert.equal(ranges.at(-1)?.offset, 34 * MIB, 'as far as the window')
 })
 
 test('nothing is asked for while reading is fast; after a slow read as much as its credit', () => {
