@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on one without low latency, on those of its peers that are installed, and on the plain disk.
+# bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on one without low latency, on those of its peers that are installed, and on the
+#   plain disk; then what each request costs the engine (requests.ts).
 # Keeps: rounds are interleaved, so that a slow minute of the machine hits all alike; everything lies under one temporary folder on
 #   one disk and is gone afterwards, also after an error or a signal; a peer that fails or takes too long is named and left out.
 # Leaves: the cases to fsbench.sh (DIR LABEL -> "label<TAB>case<TAB>value<TAB>unit"), found at $FSBENCH or ../shared/bench/fsbench.sh;
@@ -93,3 +94,5 @@ litevol_find_node
 "$node" --disable-warning=ExperimentalWarning "$root/bench/report.ts" "$work/results" ${BENCH_CHART:+"$BENCH_CHART"}
 printf '\n%s rounds, medians. %s cores, %s, kernel %s, %s\n' \
   "$rounds" "$(nproc)" "$(free -h | awk '/^Mem:/ { print $2 }')" "$(uname -r)" "$(date -u +%F)"
+printf '\nWhat each request costs the engine:\n\n'
+BENCH_DIR=$work "$node" --disable-warning=ExperimentalWarning "$root/bench/requests.ts" "$rounds"
