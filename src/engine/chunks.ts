@@ -24,6 +24,7 @@ export class Chunks {
   readonly #rename: Statement<[Buffer, number]>
   readonly #delete: Statement<[number]>
   readonly #deletePiece: Statement<[number]>
+  readonly #deletePieces: Statement<[number, number]>
   readonly #deleteData: Statement<[number]>
   readonly #selectPiece: Statement<[number], Row>
   readonly #selectIsPiece: Statement<[number]>
@@ -49,6 +50,7 @@ export class Chunks {
     this.#rename = connection.prepare('UPDATE chunks SET address = ? WHERE id = ?')
     this.#delete = connection.prepare('DELETE FROM chunks WHERE id = ?')
     this.#deletePiece = connection.prepare('DELETE FROM pieces WHERE id = ?')
+    this.#deletePieces = connection.prepare('DELETE FROM pieces WHERE id >= ? AND id < ?')
     this.#deleteData = connection.prepare('DELETE FROM chunk_data WHERE id = ?')
     this.#selectPiece = connection.prepare<[number], Row>('SELECT codec, crc, data FROM pieces WHERE id = ?').raw(true)
     this.#selectIsPiece = connection.prepare('SELECT 1 FROM pieces WHERE id = ?')
@@ -129,12 +131,10 @@ export class Chunks {
     }
     this.#delete.run(id)
     const first = id * piecesPerChunk
-    let deleted = 0
-    for (let piece = first + Math.ceil(integer(row, 1, 'chunks', 'size') / pieceSize) - 1; piece >= first; piece--) {
-      deleted += this.#deletePiece.run(piece).changes // the last one first, as clearOf of extents.ts
-      this.#forget(piece) // the id may be used again
-    }
-    if (deleted === 0) this.#deleteData.run(id)
+    const last = first + Math.ceil(integer(row, 1, 'chunks', 'size') / pieceSize) - 1
+    for (let piece = last; piece > first; piece--) this.#deletePiece.run(piece) // the last one first, as clearOf of extents.ts
+    if (this.#deletePieces.run(first, first + piecesPerChunk).changes === 0) this.#deleteData.run(id) // whatever its size says
+    for (let piece = first; piece < first + piecesPerChunk; piece++) this.#forget(piece) // the id may be used again
   }
 
   /** Drops the cache: an id in it may come from a transaction that was rolled back. */

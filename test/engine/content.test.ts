@@ -179,6 +179,15 @@ test('a write over a piece that is missing is kept, whole or a part of it', () =
     assert.ok(readAll(volume, ino).equals(content))
   }))
 
+test('a chunk goes with all its pieces, whatever its damaged size says', () =>
+  withVolume((volume, file) => {
+    const ino = makeFile(volume, volume.root, 'a', seededBytes(10, blockSize))
+    new Database(file).exec('UPDATE chunks SET size = 1').close()
+    volume.unlink(volume.root, Buffer.from('a'))
+    volume.collect([ino])
+    assert.deepEqual([count(file, 'chunks'), count(file, 'pieces')], [0, 0])
+  }))
+
 test('a write by somebody else clears setuid and, with group execution, setgid', () =>
   withVolume((volume) => {
     const ino = makeFile(volume, volume.root, 'a')
