@@ -6,11 +6,10 @@
  * Leaves: waiting for the device, and what another process does meanwhile, to bench/run.sh.
  */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
-import { createVolumeFile, Volume } from '../src/engine/index.ts'
-import { pageSize } from '../src/engine/schema.ts'
+import { createVolumeFile, Maintenance, Volume } from '../src/engine/index.ts'
 import { Dispatcher } from '../src/fuse/dispatcher.ts'
 import { opcodes } from '../src/fuse/index.ts'
 import { makeSharedFiles } from '../src/mount/open-files.ts'
@@ -55,8 +54,8 @@ interface Sample {
   readonly frames: number
 }
 const samples = new Map<string, Sample[]>()
-const frameBytes = pageSize + 24
-const walBytes = (): number => statSync(`${file}-wal`).size
+const maintenance = new Maintenance(file)
+const countFrames = (): number => maintenance.walFrames().framesRemaining + maintenance.walFrames().framesCheckpointed
 
 /** Asks `times` times; `body` is made before the clock starts. */
 function timed(
@@ -67,11 +66,11 @@ function timed(
   error = 0,
 ): Buffer[] {
   const asked = Array.from({ length: times }, (_, n) => of(n))
-  const before = walBytes()
+  const before = countFrames()
   const start = performance.now()
   const replies = asked.map(([nodeid, body]) => ask(opcode, nodeid, body, error))
   const micros = ((performance.now() - start) / times) * 1000
-  samples.set(name, [...(samples.get(name) ?? []), { micros, frames: (walBytes() - before) / frameBytes / times }])
+  samples.set(name, [...(samples.get(name) ?? []), { micros, frames: (countFrames() - before) / times }])
   return replies
 }
 
@@ -115,6 +114,7 @@ for (let number = 0; number < rounds; number++) {
   console.error(`bench: round ${String(number + 1)} of ${String(rounds)}`)
 }
 filesystem.close()
+maintenance.close()
 volume.close()
 const median = (values: readonly number[]): string => (values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0).toFixed(1)
 console.log('| request | µs | WAL frames |\n|---|--:|--:|')

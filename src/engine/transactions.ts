@@ -8,6 +8,7 @@ import { ErrnoError } from '../base/index.ts'
 import { translateError, type Connection, type Statement } from './connection.ts'
 import type { Space } from './space.ts'
 import type { State } from './state.ts'
+import type { WalGrowth } from './wal-growth.ts'
 import type { WriteGate } from './write-gate.ts'
 
 /** Something that caches rows, and must forget them when their transaction is rolled back. */
@@ -24,6 +25,7 @@ export interface TransactionParts {
   readonly space: Space
   readonly caches: readonly Cache[]
   readonly gate: WriteGate
+  readonly walGrowth: WalGrowth
   /** Called when all of a transaction but its commit is done. */
   readonly beforeCommit: (() => void) | undefined
 }
@@ -35,18 +37,20 @@ export class Transactions {
   readonly #space: Space
   readonly #caches: readonly Cache[]
   readonly #gate: WriteGate
+  readonly #walGrowth: WalGrowth
   readonly #beforeCommit: (() => void) | undefined
   readonly #begin: Statement<[]>
   readonly #commit: Statement<[]>
   readonly #rollback: Statement<[]>
 
-  constructor({ file, connection, state, space, caches, gate, beforeCommit }: TransactionParts) {
+  constructor({ file, connection, state, space, caches, gate, walGrowth, beforeCommit }: TransactionParts) {
     this.#file = file
     this.#connection = connection
     this.#state = state
     this.#space = space
     this.#caches = caches
     this.#gate = gate
+    this.#walGrowth = walGrowth
     this.#beforeCommit = beforeCommit
     this.#begin = connection.prepare('BEGIN IMMEDIATE')
     this.#commit = connection.prepare('COMMIT')
@@ -67,7 +71,7 @@ export class Transactions {
     this.reading(() => {
       this.#space.take(bytes)
     })
-    return this.changing(work)
+    return this.#run(work, true, bytes)
   }
 
   /** One transaction whose change a user can see. */
@@ -80,19 +84,20 @@ export class Transactions {
     return this.#run(work, false)
   }
 
-  #run<T>(work: () => T, isVisible: boolean): T {
+  #run<T>(work: () => T, isVisible: boolean, bytes = 0): T {
     try {
-      return this.#attempt(work, isVisible)
+      return this.#attempt(work, isVisible, bytes)
     } catch (error) {
       if (!(error instanceof ErrnoError) || error.code !== 'ENOSPC') throw error
       this.#space.reclaim()
-      return this.#attempt(work, isVisible)
+      return this.#attempt(work, isVisible, bytes)
     }
   }
 
-  #attempt<T>(work: () => T, isVisible: boolean): T {
+  #attempt<T>(work: () => T, isVisible: boolean, bytes: number): T {
     this.#gate.pass()
     try {
+      if (!this.#space.isScarce()) this.#walGrowth.prepare(bytes)
       this.#begin.run()
       const result = work()
       this.#state.advance(isVisible)

@@ -20,6 +20,7 @@ import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
 import { State, type CommittedRequest } from './state.ts'
 import { Transactions } from './transactions.ts'
+import { WalGrowth } from './wal-growth.ts'
 import { WalSync } from './wal-sync.ts'
 import { WriteGate } from './write-gate.ts'
 import { assertWal } from './wal.ts'
@@ -73,6 +74,7 @@ export class Volume {
   readonly #namespace: Namespace
   readonly #content: Content
   readonly #collector: Collector
+  readonly #walGrowth: WalGrowth
   readonly #walSync: WalSync
 
   private constructor(
@@ -82,6 +84,7 @@ export class Volume {
   ) {
     this.file = file
     this.#connection = connection
+    this.#walGrowth = new WalGrowth(file, connection)
     this.#walSync = new WalSync(file, lostSync)
     const chunks = new Chunks(connection)
     this.#state = new State(connection, fuseConnection)
@@ -94,6 +97,7 @@ export class Volume {
       space: this.#space,
       caches: [this.#inodes, chunks],
       gate,
+      walGrowth: this.#walGrowth,
       beforeCommit,
     })
     this.#dentries = new Dentries(connection)
@@ -157,6 +161,7 @@ export class Volume {
       this.collect(this.orphans())
       translating(this.file, () => this.#connection.pragma('wal_checkpoint(TRUNCATE)'))
     } finally {
+      this.#walGrowth.close()
       this.#connection.close() // the last connection removes the -wal
     }
   }

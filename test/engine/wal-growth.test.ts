@@ -1,0 +1,82 @@
+/** Zeros ahead of the WAL: where they go, and that SQLite takes none for a frame. */
+import assert from 'node:assert/strict'
+import { readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { test } from 'node:test'
+import type { Ino } from '../../src/base/index.ts'
+import { Maintenance, Volume, checkVolume, createVolumeFile } from '../../src/engine/index.ts'
+import { pageSize } from '../../src/engine/schema.ts'
+import { assertClean, crash, names, seededBytes, withFolder } from '../support.ts'
+import { join } from 'node:path'
+
+const write = { keepTimes: false, killPrivileges: false }
+const file = (folder: string): string => {
+  const path = join(folder, 'v.sqlite')
+  createVolumeFile(path)
+  return path
+}
+const create = (volume: Volume, name: string): Ino => volume.create(volume.root, Buffer.from(name), { uid: 0, gid: 0, mode: 0o100644 }).ino
+
+/** Where the last frame of the WAL ends, in bytes; the maintenance connection is asked. */
+const position = (maintenance: Maintenance): number => {
+  const { framesCheckpointed, framesRemaining } = maintenance.walFrames()
+  return 32 + (framesCheckpointed + framesRemaining) * (pageSize + 24)
+}
+
+test('behind the last frame the WAL has zeros, enough for what comes next', () =>
+  withFolder((folder) => {
+    const path = file(folder)
+    const volume = Volume.open(path)
+    const maintenance = new Maintenance(path)
+    const ino = create(volume, 'file')
+    for (let i = 0; i < 40; i++) {
+      volume.write(ino, i << 16, seededBytes(i, 1 << 16), write)
+      const wal = readFileSync(`${path}-wal`)
+      const end = position(maintenance)
+      assert.ok(wal.length >= end && wal.length - end <= 512 << 10, `${String(wal.length - end)} bytes ahead`)
+      assert.equal(wal.length % (64 << 10), 0)
+      assert.ok(wal.subarray(end).every((byte) => byte === 0))
+    }
+    maintenance.close()
+    volume.close()
+    assertClean(path)
+  }))
+
+test('a WAL that was emptied or started anew meanwhile is written as before', () =>
+  withFolder((folder) => {
+    const path = file(folder)
+    const volume = Volume.open(path)
+    const maintenance = new Maintenance(path)
+    for (let i = 0; i < 60; i++) {
+      const ino = create(volume, `f${String(i)}`)
+      volume.write(ino, 0, seededBytes(i, 100_000), write)
+      if (i % 7 === 3) maintenance.truncateWal()
+      if (i % 7 === 5) maintenance.restartWal()
+    }
+    assert.ok(statSync(`${path}-wal`).size < 4 << 20)
+    maintenance.close()
+    volume.close()
+    assertClean(path)
+    const again = Volume.open(path)
+    for (let i = 0; i < 60; i++) {
+      const into = Buffer.alloc(100_000)
+      again.read(again.lookup(again.root, Buffer.from(`f${String(i)}`))?.ino ?? (0 as Ino), 0, into)
+      assert.ok(into.equals(seededBytes(i, 100_000)), `f${String(i)}`)
+    }
+    again.close()
+  }))
+
+test('zeros behind the last commit of a killed process are no damage, nor is their lack', () =>
+  withFolder((folder) => {
+    for (const cut of [0, 1000, 100_000]) {
+      const path = file(folder)
+      crash(path, `volume.create(volume.root, Buffer.from('a'), { uid: 0, gid: 0, mode: 0o100644 })`)
+      truncateSync(`${path}-wal`, statSync(`${path}-wal`).size - cut)
+      rmSync(`${path}-shm`, { force: true })
+      assert.deepEqual(checkVolume(path, { deep: true }), [])
+      const volume = Volume.open(path)
+      assert.deepEqual(names(volume, volume.root), ['a'])
+      volume.close()
+      assertClean(path)
+      rmSync(path)
+    }
+  }))
