@@ -5,8 +5,9 @@
  * Leaves: cutting to content.ts, the stored form to codec.ts.
  */
 import { ErrnoError, type Ino } from '../base/index.ts'
-import { chunkAddress, damage, decodePiece, decodeWhole, encodePiece, namelessAddress, namelessLength, unlessDamaged } from './codec.ts'
+import { damage, decodePiece, decodeWhole, encodePiece, namelessAddress, namelessLength, unlessDamaged } from './codec.ts'
 import type { Connection, Statement } from './connection.ts'
+import { Digests } from './digests.ts'
 import { whole } from './extents.ts'
 import { integer, type Row } from './rows.ts'
 import { pieceSize, piecesPerChunk } from './schema.ts'
@@ -15,6 +16,7 @@ import { pieceSize, piecesPerChunk } from './schema.ts'
 const cacheSize = 128
 
 export class Chunks {
+  readonly #digests: Digests
   readonly #upsert: Statement<[Buffer, number], Row>
   readonly #insertPiece: Statement<[number, number, number, Buffer]>
   readonly #addRefs: Statement<[number, number]>
@@ -34,7 +36,8 @@ export class Chunks {
   /** By number, oldest first. */
   readonly #cache = new Map<number, Buffer>()
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, digests = new Digests()) {
+    this.#digests = digests
     this.#upsert = connection
       .prepare<[Buffer, number], Row>(
         'INSERT INTO chunks (address, size, refs) VALUES (?, ?, 1) ON CONFLICT (address) DO UPDATE SET refs = refs + 1 RETURNING id, refs',
@@ -67,13 +70,14 @@ export class Chunks {
 
   /** Puts `content` (1 to 131072 bytes, not kept) into the pool and counts one ref; returns the chunk's id. Call inside a transaction. */
   put(content: Buffer): number {
-    const row = this.#upsert.get(chunkAddress(content), content.length)
+    const row = this.#upsert.get(this.#digests.address(content), content.length)
     if (row === undefined) throw new ErrnoError('EIO', 'table chunks: an insertion returned no row')
     const id = integer(row, 0, 'chunks', 'id')
     if (integer(row, 1, 'chunks', 'refs') > 1) return id
     for (let at = 0; at < content.length; at += pieceSize) {
       const piece = id * piecesPerChunk + at / pieceSize
-      const { codec, crc, data } = encodePiece(piece, content.subarray(at, at + pieceSize))
+      const plain = this.#digests.checksum(content, at / pieceSize)
+      const { codec, crc, data } = encodePiece(piece, content.subarray(at, at + pieceSize), plain)
       this.#insertPiece.run(piece, codec, crc, data)
     }
     return id

@@ -3,11 +3,10 @@
  * Keeps: what is decoded is what was encoded, by its checksum, or an EIO error.
  * Leaves: rows to chunks.ts. Compression and sealing come here, as further codecs, and nowhere else.
  */
-import { hash } from 'node:crypto'
-import { crc32 } from 'node:zlib'
 import { ErrnoError } from '../base/index.ts'
+import { chunkAddress, checksum } from './checksums.ts'
 import { bytes, integer, type Row } from './rows.ts'
-import { piecesPerChunk } from './schema.ts'
+import { pieceSize, piecesPerChunk } from './schema.ts'
 
 /** The stored form of a piece. */
 export interface EncodedPiece {
@@ -19,11 +18,6 @@ export interface EncodedPiece {
 /** Codec 0: the bytes as they are; the chunk is named by their SHA-256. */
 export const plainCodec = 0
 
-/** The address of a chunk: 32 bytes, equal iff the content is equal. */
-export function chunkAddress(content: Buffer): Buffer {
-  return hash('sha256', content, 'buffer')
-}
-
 /** How long an address is that names no content, in bytes. */
 export const namelessLength = 8
 
@@ -34,9 +28,10 @@ export function namelessAddress(chunk: number): Buffer {
   return address
 }
 
-/** The stored form of the piece with that id, which may share its memory. */
-export function encodePiece(id: number, piece: Buffer): EncodedPiece {
-  return { codec: plainCodec, crc: checksum(id, piece), data: piece }
+/** The stored form of the piece with that id, which may share its memory; `plain` is its plain checksum, where that is known. */
+export function encodePiece(id: number, piece: Buffer, plain?: number): EncodedPiece {
+  const crc = plain === undefined || piece.length !== pieceSize ? checksumOf(id, piece) : plain ^ begunWith(id)
+  return { codec: plainCodec, crc, data: piece }
 }
 
 /** The bytes of a row of pieces: codec, crc, data. Throws EIO naming the chunk when they are not those that were stored under that id. */
@@ -44,7 +39,7 @@ export function decodePiece(id: number, row: Row): Buffer {
   const chunk = Math.floor(id / piecesPerChunk)
   assertCodec(chunk, integer(row, 0, 'pieces', 'codec'))
   const piece = bytes(row, 2, 'pieces', 'data')
-  if (checksum(id, piece) !== (integer(row, 1, 'pieces', 'crc') | 0)) throw damage(chunk, 'its content has changed')
+  if (checksumOf(id, piece) !== (integer(row, 1, 'pieces', 'crc') | 0)) throw damage(chunk, 'its content has changed')
   return piece
 }
 
@@ -52,7 +47,29 @@ export function decodePiece(id: number, row: Row): Buffer {
  * CRC-32 that begins with the id in place of 0: of the same bytes in another place it is another. Signed, so that SQLite stores nearly all
  * in 4 bytes: a row that keeps its length is overwritten in its place.
  */
-const checksum = (id: number, piece: Buffer): number => crc32(piece, id % 2 ** 32) | 0
+const checksumOf = (id: number, piece: Buffer): number => checksum(piece, id % 2 ** 32)
+
+/**
+ * What makes the plain checksum of a whole piece that which begins with the id, and back: a CRC is linear, so it is the same for all content.
+ * It is linear in the id, too: four tables, one for each byte of it (as in crc32_combine of zlib).
+ */
+function begunWith(id: number): number {
+  const low = id % 2 ** 32
+  let result = 0
+  for (const [byte, table] of beginTables.entries()) result ^= table[(low >>> (8 * byte)) & 0xff] ?? 0
+  return result
+}
+
+const beginTables = makeBeginTables()
+
+function makeBeginTables(): Int32Array[] {
+  const zeros = Buffer.alloc(pieceSize)
+  const ofZeros = checksum(zeros)
+  const ofBits = Array.from({ length: 32 }, (_, bit) => checksumOf(2 ** bit, zeros) ^ ofZeros)
+  const ofByte = (byte: number, value: number): number =>
+    ofBits.slice(8 * byte, 8 * byte + 8).reduce((sum, ofBit, bit) => ((value >>> bit) & 1 ? sum ^ ofBit : sum), 0)
+  return Array.from({ length: 4 }, (_, byte) => Int32Array.from({ length: 256 }, (_, value) => ofByte(byte, value)))
+}
 
 /**
  * The bytes of a chunk that an older version has stored whole, by a row: size, codec, data, crc, address. It is proven by its checksum,
@@ -64,7 +81,9 @@ export function decodeWhole(chunk: number, row: Row): Buffer {
   const content = bytes(row, 2, 'chunk_data', 'data')
   if (content.length !== size) throw damage(chunk, `${String(content.length)} bytes are stored where ${String(size)} belong`)
   const isIntact =
-    row[3] === null ? chunkAddress(content).equals(bytes(row, 4, 'chunks', 'address')) : crc32(content) === integer(row, 3, 'chunks', 'crc')
+    row[3] === null
+      ? chunkAddress(content).equals(bytes(row, 4, 'chunks', 'address'))
+      : checksum(content) === (integer(row, 3, 'chunks', 'crc') | 0)
   if (!isIntact) throw damage(chunk, 'its content has changed')
   return content
 }

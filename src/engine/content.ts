@@ -8,6 +8,7 @@
 import { ErrnoError, isRegular, now, type Ino } from '../base/index.ts'
 import type { Chunks } from './chunks.ts'
 import { unlessDamaged } from './codec.ts'
+import type { Digests } from './digests.ts'
 import { blockEnd, blockStart, seekExtents, stepSize, type Extent, type Extents, type SeekTarget } from './extents.ts'
 import type { Inode, InodePatch, Inodes } from './inodes.ts'
 import { blockSize } from './schema.ts'
@@ -33,11 +34,14 @@ export class Content {
   readonly #inodes: Inodes
   readonly #chunks: Chunks
   readonly #extents: Extents
+  readonly #digests: Digests
 
-  constructor(inodes: Inodes, chunks: Chunks, extents: Extents) {
+  /** `digests` are those of `chunks`. */
+  constructor(inodes: Inodes, chunks: Chunks, extents: Extents, digests: Digests) {
     this.#inodes = inodes
     this.#chunks = chunks
     this.#extents = extents
+    this.#digests = digests
   }
 
   /** Fills `into` with the bytes from `offset` on; returns how many there were before the end of the file. */
@@ -55,15 +59,25 @@ export class Content {
     const end = offset + data.length
     assertSize(ino, end)
     if (data.length === 0) return // write(2): it has no effect, nor does it make the file longer
-    let stored = inode.stored
-    for (let at = offset; at < end;) {
-      const pieceEnd = Math.min(end, blockEnd(at))
-      stored += pieceEnd - at - this.#replace(inode, at, data.subarray(at - offset, pieceEnd - offset))
-      at = pieceEnd
-    }
+    const stored = inode.stored + this.#writeBlocks(inode, offset, cutAtBlocks(offset, data))
     const { keepTimes, clearMode } = options
     if (keepTimes && stored === inode.stored && end <= inode.size && (inode.mode & clearMode) === 0) return
     this.#inodes.update(inode, this.#written(inode, stored, Math.max(inode.size, end), options))
+  }
+
+  /** Writes parts that each lie in one block, one behind the other; returns how many bytes more are stored then. */
+  #writeBlocks(inode: Inode, offset: number, parts: readonly Buffer[]): number {
+    if (parts.length > 1) this.#digests.expect(parts.filter((part) => part.length === blockSize))
+    try {
+      let [at, added] = [offset, 0]
+      for (const part of parts) {
+        added += part.length - this.#replace(inode, at, part)
+        at += part.length
+      }
+      return added
+    } finally {
+      this.#digests.clear()
+    }
   }
 
   /** Sets the size: what is cut off is freed, what is added is a hole. Returns the inode. Call inside a transaction. */
@@ -230,6 +244,14 @@ export class Content {
     }
     if (at < end) into.fill(0, at - start, end - start)
   }
+}
+
+/** Content that is to lie at `offset`, in parts that each lie in one block. */
+function cutAtBlocks(offset: number, data: Buffer): Buffer[] {
+  const parts: Buffer[] = []
+  const end = offset + data.length
+  for (let at = offset; at < end; at = blockEnd(at)) parts.push(data.subarray(at - offset, Math.min(end, blockEnd(at)) - offset))
+  return parts
 }
 
 /** Groups extents, in order, into runs without a hole between them. */

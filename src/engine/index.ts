@@ -1,6 +1,7 @@
 /** The face of engine: what other folders may use. */
 export { createVolumeFile, readVolumeState, settleVolumeFile, type VolumeFileOptions } from './files.ts'
 export { Volume, type AttributePatch, type Room } from './volume.ts'
+export type { DigestMemory } from './digests.ts'
 export { WriteGate } from './write-gate.ts'
 export { Maintenance, walRestartBytes, type CheckpointResult, type Snapshot } from './maintenance.ts'
 export type { LostSync } from './lost-sync.ts'

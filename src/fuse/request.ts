@@ -14,13 +14,14 @@ import { inHeader } from './wire.ts'
 export interface Bytes {
   readonly buffer: Buffer
   readonly view: DataView
+  readonly memory: SharedArrayBuffer
 }
 
 /** Allocates `size` bytes whose pages are all there: a page fault inside the kernel's copy, hit by SIGKILL, cost requests
- *  (design.md, section 5: 38 EIO in 150 kills with fresh buffers, none with prefaulted ones). */
+ *  (design.md, section 5: 38 EIO in 150 kills with fresh buffers, none with prefaulted ones). Other threads may be shown them. */
 export function prefaulted(size: number): Bytes {
-  const buffer = Buffer.allocUnsafeSlow(size).fill(1)
-  return { buffer, view: new DataView(buffer.buffer, buffer.byteOffset, size) }
+  const memory = new SharedArrayBuffer(size)
+  return { buffer: Buffer.from(memory).fill(1), view: new DataView(memory), memory }
 }
 
 /** What a handler sees besides its struct. One object per session, filled anew for each request. */

@@ -32,6 +32,11 @@ export class FuseSession {
     })
   }
 
+  /** Where requests and replies lie, content of WRITE and READ among them. */
+  get memory(): readonly SharedArrayBuffer[] {
+    return [this.#dispatcher.request.memory, this.#dispatcher.reply.memory]
+  }
+
   /** Serves a request that a dead predecessor has read, and may have answered, from a copy of it; before `serve`. */
   serveCopy(request: Buffer): void {
     request.copy(this.#dispatcher.request.buffer)

@@ -8,6 +8,7 @@ import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index
 import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
 import type { AheadRange } from './read-ahead.ts'
+import { startDigestHelper } from './digest-helper.ts'
 import { dropSeek } from './request-copy.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
@@ -135,6 +136,9 @@ export class DirectServer implements VolumeServer {
       },
       prefetch: ({ range }) => {
         this.#prefetch(range)
+      },
+      digests: ({ memory }) => {
+        startDigestHelper(memory, this.#open().logger)
       },
       ended: () => {
         this.#isMounted = false

@@ -7,7 +7,7 @@
 import { flushCompileCache } from 'node:module'
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
-import { Volume, WriteGate } from '../engine/index.ts'
+import { Volume, WriteGate, type DigestMemory } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
 import { LostRequests } from './lost-requests.ts'
@@ -64,6 +64,8 @@ export type ThreadReport =
   | { readonly type: 'late-seek'; readonly seek: LateSeek }
   /** Will be read soon. */
   | { readonly type: 'prefetch'; readonly range: AheadRange }
+  /** A second thread is worth its memory: it is to compute digests there. */
+  | { readonly type: 'digests'; readonly memory: DigestMemory }
   | { readonly type: 'closed' }
   | { readonly type: 'failed'; readonly error: PlainError }
 
@@ -88,6 +90,7 @@ class Service {
   readonly #volume: Volume
   readonly #folder: RunFolder
   #parts: Parts | undefined
+  #session: FuseSession | undefined
   /** Until something was read. */
   #lost: LostRequests | undefined
   /** The order `forgotten` is still to come. */
@@ -135,6 +138,7 @@ class Service {
         report({ type: 'late-seek', seek })
       },
     })
+    this.#session = session
     this.#reportDoubtful(filesystem.doubtful())
     if (isSuccessor && useResend) requestResend(deviceFd)
     if (left !== undefined) {
@@ -167,6 +171,9 @@ class Service {
       takeForgotten: () => this.#takeForgotten(),
       prefetch: (range) => {
         report({ type: 'prefetch', range })
+      },
+      onManyLargeWrites: () => {
+        if (this.#session !== undefined) report({ type: 'digests', memory: this.#volume.shareDigests(this.#session.memory) })
       },
       onFault: (err, ino) => {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')

@@ -36,6 +36,10 @@ const bytesPerInode = 512
 /** Reads of at least so many bytes are looked at: whether somebody reads from front to end. */
 const largeRead = 1 << 16
 
+/** Writes of at least so many bytes are large, and so many of them are worth a second thread: some 12 MiB of memory. */
+const largeWrite = 1 << 18
+const manyLarge = 64
+
 const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')
 const directoryType = S_IFDIR >> 12
@@ -55,6 +59,8 @@ export interface VolumeFilesystemOptions {
   readonly takeForgotten?: () => readonly Ino[]
   /** Has the disk bring what will be read next. Default: nobody does. */
   readonly prefetch?: (range: AheadRange) => void
+  /** Called once, when large writes have become many. Default: nobody is told. */
+  readonly onManyLargeWrites?: () => void
   /** Told of what fails beside a request. */
   readonly onFault: (error: unknown, ino: Ino) => void
 }
@@ -69,13 +75,16 @@ export class VolumeFilesystem implements Filesystem {
   readonly #orphans: Orphans
   readonly #takeForgotten: () => readonly Ino[]
   readonly #readAhead: ReadAhead | undefined
+  readonly #onManyLargeWrites: (() => void) | undefined
+  #largeWrites = 0
 
   constructor(volume: Volume, options: VolumeFilesystemOptions) {
-    const { shared, handlesFile, recallsFile, isSuccessor, takeForgotten = () => [], prefetch, onFault } = options
+    const { shared, handlesFile, recallsFile, isSuccessor, takeForgotten = () => [], prefetch, onManyLargeWrites, onFault } = options
     this.#volume = volume
     this.#shared = shared
     this.#takeForgotten = takeForgotten
     this.#readAhead = prefetch && new ReadAhead(prefetch)
+    this.#onManyLargeWrites = onManyLargeWrites
     this.#isSuccessor = isSuccessor
     this.#openFiles = new OpenFiles(shared, handlesFile)
     this.#recalls = new Recalls(recallsFile, volume.inheritedRequest)
@@ -210,6 +219,7 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   write(nodeid: Nodeid, offset: number, data: Buffer, { fromCache, killPrivileges }: WriteOrigin): void {
+    if (data.length >= largeWrite && ++this.#largeWrites === manyLarge) this.#onManyLargeWrites?.()
     this.#volume.write(this.#ino(nodeid), offset, data, { keepTimes: fromCache, killPrivileges })
   }
 

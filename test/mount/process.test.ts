@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
 import { Volume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
 import { makeOlder, olderVersions } from '../engine/older-versions.ts'
+import { until } from '../manager/support.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
 import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, type MountChoice } from './support.ts'
 
@@ -258,3 +259,17 @@ testBoth('fsync reaches the disk: strace sees the WAL synced', async (mount, fol
   const calls = (await shell('cat "$1"', trace)).match(/fdatasync\(\d+<[^>]*volume\.sqlite-wal>\) += 0/g)
   assert.equal(calls?.length, 1, 'the second time, and for the directory, it was there already')
 })
+
+test('many large writes start a digest thread, with which the bytes are the same and the process ends as before', () =>
+  withMount(async (mount) => {
+    const threads = async (): Promise<number> => Number(await shell('ls "/proc/$1/task" | wc -l', String(mount.pid)))
+    const before = await threads()
+    const content = seededBytes(77, 100 << 20)
+    writeFileSync(join(mount.mountpoint, 'large'), content)
+    await shell('sync "$1/large"', mount.mountpoint)
+    await until('the digest thread is there', async () => (await threads()) > before)
+    writeFileSync(join(mount.mountpoint, 'larger'), content.subarray(12_345))
+    await shell('sync "$1/larger"; echo 1 > /proc/sys/vm/drop_caches', mount.mountpoint)
+    assert.ok(readFileSync(join(mount.mountpoint, 'larger')).equals(content.subarray(12_345)))
+    assert.ok(readFileSync(join(mount.mountpoint, 'large')).equals(content))
+  }))

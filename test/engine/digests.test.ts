@@ -1,0 +1,136 @@
+/** Digests by a second thread: the answers are those of the bytes, with it, without it, and when it hangs. */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { Worker } from 'node:worker_threads'
+import { crc32 } from 'node:zlib'
+import { Volume, createVolumeFile, type DigestMemory } from '../../src/engine/index.ts'
+import { checksum } from '../../src/engine/checksums.ts'
+import { decodePiece, encodePiece } from '../../src/engine/codec.ts'
+import { Digests } from '../../src/engine/digests.ts'
+import { until } from '../manager/support.ts'
+import { assertClean, seededBytes, seededNumbers, withFolder } from '../support.ts'
+
+const blockSize = 131072
+const threadUrl = new URL('../../src/engine/digest-thread.ts', import.meta.url)
+const hexOf = (content: Buffer): string => createHash('sha256').update(content).digest('hex')
+
+/** Memory with seeded bytes, and the blocks that it consists of. */
+function blocksOf(seed: number, count: number): { memory: SharedArrayBuffer; blocks: Buffer[] } {
+  const memory = new SharedArrayBuffer(count * blockSize)
+  const all = Buffer.from(memory)
+  seededBytes(seed, all.length).copy(all)
+  return { memory, blocks: Array.from({ length: count }, (_, n) => all.subarray(n * blockSize, (n + 1) * blockSize)) }
+}
+
+async function withHelper<T>(memory: DigestMemory, work: () => T | Promise<T>): Promise<T> {
+  const thread = new Worker(threadUrl, { workerData: memory })
+  try {
+    const words = new Int32Array(memory.board)
+    await until('the helper is there', () => Atomics.load(words, 1) === 1)
+    return await work()
+  } finally {
+    await thread.terminate()
+  }
+}
+
+function assertDigests(digests: Digests, blocks: readonly Buffer[]): void {
+  for (const block of blocks) {
+    assert.equal(digests.address(block).toString('hex'), hexOf(block))
+    for (let piece = 0; piece < 8; piece++) {
+      const found = digests.checksum(block, piece)
+      if (found !== undefined) assert.equal(found >>> 0, crc32(block.subarray(piece * 16384, (piece + 1) * 16384)))
+    }
+  }
+}
+
+test('a second thread answers what is expected, whoever comes first, and memory may change after clear', async () => {
+  const { memory, blocks } = blocksOf(1, 8)
+  const digests = new Digests()
+  await withHelper(digests.share([memory]), () => {
+    const random = seededNumbers(2)
+    for (let round = 0; round < 200; round++) {
+      for (const block of blocks) block.writeUInt32LE(random(), random() % (blockSize - 4))
+      digests.expect(blocks)
+      if (round % 3 === 0) assertDigests(digests, blocks)
+      if (round % 3 === 1) assertDigests(digests, blocks.toReversed())
+      digests.clear() // in every third round nothing was asked for
+    }
+    digests.expect(blocks)
+    assert.notEqual(digests.checksum(blocks[5] ?? Buffer.alloc(0), 3), undefined)
+    digests.clear()
+    assert.equal(digests.checksum(blocks[5] ?? Buffer.alloc(0), 3), undefined, 'not expected any more')
+  })
+})
+
+test('without a helper, for other memory, and for more than the board holds the answers are the same', async () => {
+  const { memory, blocks } = blocksOf(3, 20)
+  const digests = new Digests()
+  digests.expect(blocks)
+  assertDigests(digests, blocks)
+  digests.clear()
+  await withHelper(digests.share([memory]), () => {
+    const strange = [seededBytes(4, blockSize), seededBytes(5, 1000)]
+    digests.expect(strange)
+    assertDigests(digests, strange)
+    digests.clear()
+    digests.expect(blocks)
+    assertDigests(digests, blocks)
+    digests.clear()
+  })
+})
+
+test('a helper that hangs in a job is not waited for again', () => {
+  const { memory, blocks } = blocksOf(6, 2)
+  const digests = new Digests()
+  const { board } = digests.share([memory])
+  const words = new Int32Array(board)
+  Atomics.store(words, 1, 1) // one is there,
+  digests.expect(blocks)
+  const claimed = words.findIndex((word, at) => at >= 16 && word === 0)
+  Atomics.store(words, claimed, 1) // has the first job, and never does it
+  assertDigests(digests, blocks)
+  digests.clear()
+  digests.expect(blocks)
+  assert.equal(digests.checksum(blocks[0] ?? Buffer.alloc(0), 0), undefined)
+})
+
+test('a piece that is encoded by its plain checksum is the same as by its bytes', () => {
+  const random = seededNumbers(7)
+  for (let round = 0; round < 300; round++) {
+    const piece = seededBytes(round, round % 3 === 0 ? 16384 : 1 + (random() % 16384))
+    const id = random() * (round % 2 === 0 ? 1 : 2 ** 20)
+    const encoded = encodePiece(id, piece, checksum(piece))
+    assert.deepEqual(encoded, encodePiece(id, piece))
+    assert.ok(decodePiece(id, [encoded.codec, encoded.crc, encoded.data]).equals(piece))
+  }
+})
+
+test('what is written with a helper is read as written, and equal content is stored once', () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'v.sqlite')
+    createVolumeFile(file)
+    const volume = Volume.open(file)
+    const memory = new SharedArrayBuffer(1 << 20)
+    const request = Buffer.from(memory)
+    const { ino } = volume.create(volume.root, Buffer.from('file'), { uid: 0, gid: 0, mode: 0o100644 })
+    const random = seededNumbers(8)
+    const expected = Buffer.alloc(8 << 20)
+    await withHelper(volume.shareDigests([memory]), () => {
+      for (let round = 0; round < 60; round++) {
+        const length = 1 + (random() % request.length)
+        const offset = random() % (expected.length - length)
+        const data = request.subarray(0, length)
+        seededBytes(round % 4, length).copy(data)
+        data.copy(expected, offset)
+        volume.write(ino, offset, data, { keepTimes: false, killPrivileges: false })
+      }
+    })
+    const { size } = volume.get(ino)
+    const into = Buffer.alloc(size)
+    assert.equal(volume.read(ino, 0, into), size)
+    assert.ok(into.equals(expected.subarray(0, size)))
+    volume.close()
+    assertClean(file)
+  }))
