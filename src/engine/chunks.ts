@@ -20,7 +20,8 @@ export class Chunks {
   readonly #upsert: Statement<[Buffer, number], Row>
   readonly #insertPiece: Statement<[number, number, number, Buffer]>
   readonly #addRefs: Statement<[number, number]>
-  readonly #addRefsOf: Statement<[number, number, number, number]>
+  readonly #addRefOfEach: Statement<[number, number, number, number]>
+  readonly #addFurtherRefs: Statement<[number, number, number, number]>
   readonly #selectRefs: Statement<[number], Row>
   readonly #updatePiece: Statement<[number, number, Buffer, number]>
   readonly #rename: Statement<[Buffer, number]>
@@ -45,8 +46,10 @@ export class Chunks {
       .raw(true)
     this.#insertPiece = connection.prepare('INSERT INTO pieces (id, codec, crc, data) VALUES (?, ?, ?, ?)')
     this.#addRefs = connection.prepare('UPDATE chunks SET refs = refs + ? WHERE id = ?')
-    this.#addRefsOf = connection.prepare(
-      `UPDATE chunks SET refs = refs + named.n FROM (SELECT chunk, count(*) AS n FROM extents WHERE ${whole} GROUP BY chunk) AS named WHERE id = named.chunk`,
+    this.#addRefOfEach = connection.prepare(`UPDATE chunks SET refs = refs + 1 WHERE id IN (SELECT chunk FROM extents WHERE ${whole})`)
+    this.#addFurtherRefs = connection.prepare(
+      `UPDATE chunks SET refs = refs + named.n - 1
+         FROM (SELECT chunk, count(*) AS n FROM extents WHERE ${whole} GROUP BY chunk HAVING n > 1) AS named WHERE id = named.chunk`,
     )
     this.#selectRefs = connection.prepare<[number], Row>('SELECT refs, size, length(address) FROM chunks WHERE id = ?').raw(true)
     this.#updatePiece = connection.prepare('UPDATE pieces SET codec = ?, crc = ?, data = ? WHERE id = ?')
@@ -121,9 +124,13 @@ export class Chunks {
     this.#addRefs.run(1, id)
   }
 
-  /** One more extent names the chunk of each that lies whole in start … end of a file. Call inside a transaction. */
-  retainAll(ino: Ino, start: number, end: number): void {
-    this.#addRefsOf.run(ino, start, end, end)
+  /**
+   * One more extent names the chunk of each of the `count` that lie whole in start … end of a file. Most often each has its own: to count
+   * how often it has takes as long as all the rest. Call inside a transaction.
+   */
+  retainAll(ino: Ino, start: number, end: number, count: number): void {
+    const { changes } = this.#addRefOfEach.run(ino, start, end, end)
+    if (changes < count) this.#addFurtherRefs.run(ino, start, end, end)
   }
 
   /** One extent less names the chunk; the last one takes it away. Call inside a transaction. */

@@ -102,9 +102,9 @@ export class Extents {
    * be cut. Returns their bytes. Call inside a transaction, with the range free.
    */
   repeat(to: Ino, from: Ino, start: number, end: number, shift: number): number {
-    this.#chunks.retainAll(from, start, end)
     const sum = this.#sum.get(from, start, end, end)
-    this.#repeat.run(to, shift, from, start, end, end)
+    const { changes } = this.#repeat.run(to, shift, from, start, end, end)
+    this.#chunks.retainAll(from, start, end, changes)
     return sum === undefined ? 0 : integer(sum, 0, table, 'length')
   }
 

@@ -38,6 +38,27 @@ test('equal content is stored once, and gone with its last user', () =>
     }
   }))
 
+test('a copy counts a chunk as often as its blocks name it, also where some name the same', () =>
+  withVolume((volume) => {
+    const block = (seed: number): Buffer => seededBytes(seed, blockSize)
+    const ino = makeFile(volume, volume.root, 'source', Buffer.concat([1, 2, 1, 3, 1, 2, 4].map(block)))
+    const copy = makeFile(volume, volume.root, 'copy', Buffer.alloc(0))
+    volume.copyRange(ino, 0, copy, 0, 7 * blockSize)
+    volume.copyRange(copy, blockSize, copy, 20 * blockSize, 4 * blockSize)
+    assert.ok(
+      readAll(volume, copy)
+        .subarray(20 * blockSize)
+        .equals(Buffer.concat([2, 1, 3, 1].map(block))),
+    )
+    volume.unlink(volume.root, Buffer.from('source'))
+    volume.collect([ino])
+    assert.ok(
+      readAll(volume, copy)
+        .subarray(0, 7 * blockSize)
+        .equals(Buffer.concat([1, 2, 1, 3, 1, 2, 4].map(block))),
+    )
+  }))
+
 test('a sparse file takes no space for its holes and reads zeros there', () =>
   withVolume((volume) => {
     const ino = makeFile(volume, volume.root, 'a')
