@@ -11,7 +11,7 @@ import { unlessDamaged } from './codec.ts'
 import type { Digests } from './digests.ts'
 import { blockEnd, blockStart, seekExtents, stepSize, type Extent, type Extents, type SeekTarget } from './extents.ts'
 import type { Inode, InodePatch, Inodes } from './inodes.ts'
-import { blockSize } from './schema.ts'
+import { blockSize, pieceSize } from './schema.ts'
 
 /** The largest file: 2^53 - 1 bytes would be the format's limit; 16 TiB is what ext4 allows with 4 KiB blocks. */
 export const maximumFileSize = 16 * 2 ** 40
@@ -205,10 +205,13 @@ export class Content {
     return replaced
   }
 
-  /** Writes `piece` over a part of an extent, in the place where that is stored. Returns whether that could be done. */
+  /**
+   * Writes `piece` over a part of an extent, in the place where that is stored. Returns whether that could be done. What is replaced whole
+   * is stored anew, by its content, which may be there already; but not as little as a page of a database, which is replaced often.
+   */
   #overwrite(block: readonly Extent[], offset: number, piece: Buffer): boolean {
     const under = block.find((extent) => extent.offset <= offset && extent.offset + extent.length >= offset + piece.length)
-    if (under === undefined || under.length === piece.length) return false // what is replaced whole is stored anew, by its content
+    if (under === undefined || (under.length === piece.length && piece.length > pieceSize)) return false
     return this.#chunks.overwrite(under.chunk, under.chunkOffset + offset - under.offset, piece)
   }
 

@@ -138,6 +138,41 @@ test('a part of what one file alone has is written over in its place; what anoth
     assert.ok(readAll(volume, copy).equals(copied))
   }))
 
+test('pages of a database are replaced in their place, whole blocks by their content, and what a copy has as well is kept', () =>
+  withVolume((volume, file) => {
+    const addresses = (): number[] => {
+      const connection = new Database(file)
+      try {
+        return connection.prepare<[], number>('SELECT length(address) FROM chunks ORDER BY id').pluck(true).all()
+      } finally {
+        connection.close()
+      }
+    }
+    const pages = [1, 2, 3].map((seed) => seededBytes(seed, 4096))
+    const ino = makeFile(volume, volume.root, 'database')
+    for (const [n, page] of pages.entries()) volume.write(ino, n * 4096, page, writing)
+    const before = Buffer.concat(pages)
+    for (let round = 0; round < 20; round++) {
+      const n = round % 2
+      const page = seededBytes(100 + round, 4096)
+      page.copy((pages[n] ??= page))
+      volume.write(ino, n * 4096, page, writing)
+      assert.ok(readAll(volume, ino).equals(Buffer.concat(pages)))
+    }
+    assert.deepEqual(addresses(), [8, 8, 32], 'three chunks as before, two of them without a name')
+    assert.ok(!before.equals(Buffer.concat(pages)))
+    const copy = makeFile(volume, volume.root, 'copy')
+    volume.copyRange(ino, 0, copy, 0, 3 * 4096)
+    const copied = readAll(volume, copy)
+    volume.write(ino, 0, seededBytes(7, 4096), writing)
+    assert.ok(readAll(volume, copy).equals(copied))
+    const large = makeFile(volume, volume.root, 'large', seededBytes(8, blockSize))
+    volume.write(large, 0, seededBytes(9, blockSize), writing)
+    const chunks = count(file, 'chunks')
+    makeFile(volume, volume.root, 'equal', seededBytes(9, blockSize))
+    assert.equal(count(file, 'chunks'), chunks)
+  }))
+
 test('equal content does not find a chunk that was changed since it was stored', () =>
   withVolume((volume) => {
     const content = seededBytes(6, blockSize)
