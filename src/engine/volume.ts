@@ -9,7 +9,7 @@ import { Acls } from './acls.ts'
 import { Chunks } from './chunks.ts'
 import { Collector } from './collector.ts'
 import { openConnection, translating, type Connection } from './connection.ts'
-import { Content, type WriteOptions } from './content.ts'
+import { Content } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Digests, type DigestMemory } from './digests.ts'
 import { Extents, type SeekTarget } from './extents.ts'
@@ -251,8 +251,7 @@ export class Volume {
   write(ino: Ino, offset: number, data: Buffer, options: { keepTimes: boolean; killPrivileges: boolean }): void {
     this.#transactions.adding(data.length, () => {
       const clearMode = options.killPrivileges && data.length > 0 ? this.#privileges(this.#inodes.get(ino)) : 0
-      const writeOptions: WriteOptions = { keepTimes: options.keepTimes, clearMode }
-      this.#content.write(ino, offset, data, writeOptions)
+      this.#content.write(ino, offset, data, { keepTimes: options.keepTimes, clearMode })
     })
   }
 
@@ -380,6 +379,7 @@ export class Volume {
    */
   sync(): void {
     this.#walSync.sync(this.#state.commits)
+    this.#walGrowth.synced()
   }
 
   /** Whether the disk has so little room that what can be freed should be freed now. */
