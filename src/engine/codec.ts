@@ -50,8 +50,8 @@ export function decodePiece(id: number, row: Row): Buffer {
 const checksumOf = (id: number, piece: Buffer): number => checksum(piece, id % 2 ** 32)
 
 /**
- * What makes the plain checksum of a whole piece that which begins with the id, and back: a CRC is linear, so it is the same for all content.
- * It is linear in the id, too: four tables, one for each byte of it (as in crc32_combine of zlib).
+ * The difference between the plain checksum of a whole piece and the one that begins with the id: a CRC is linear, so the content does not
+ * matter. It is linear in the id, too: four tables, one for each byte of it (as in crc32_combine of zlib).
  */
 function begunWith(id: number): number {
   const low = id % 2 ** 32
