@@ -86,8 +86,8 @@ export class Volume {
   ) {
     this.file = file
     this.#connection = connection
-    this.#walGrowth = new WalGrowth(file, connection)
     this.#walSync = new WalSync(file, lostSync)
+    this.#walGrowth = new WalGrowth(this.#walSync, connection)
     const chunks = new Chunks(connection, this.#digests)
     this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection, lostSync)
@@ -158,12 +158,11 @@ export class Volume {
 
   /** Collects what is left of removed inodes, checkpoints the whole WAL and closes: one file remains. */
   close(): void {
-    this.#walSync.close()
     try {
       this.collect(this.orphans())
       translating(this.file, () => this.#connection.pragma('wal_checkpoint(TRUNCATE)'))
     } finally {
-      this.#walGrowth.close()
+      this.#walSync.close()
       this.#connection.close() // the last connection removes the -wal
     }
   }

@@ -6,9 +6,10 @@
  *   writes. That a checkpoint empties the file at that moment leaves a hole in front of them, which is no frame either.
  * Leaves: what it fails with to SQLite, which meets the same when it writes.
  */
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs'
+import { fstatSync, writeSync } from 'node:fs'
 import type { Connection, Statement } from './connection.ts'
 import { integer, type Row } from './rows.ts'
+import type { WalSync } from './wal-sync.ts'
 
 /** Larger pieces make larger folios of the page cache, in which ext4 finds a frame's place more slowly. */
 const pieceBytes = 64 << 10
@@ -25,17 +26,17 @@ const mostSpare = 128 << 10
 const zeros = Buffer.alloc(pieceBytes)
 
 export class WalGrowth {
-  readonly #path: string
+  readonly #wal: WalSync
   readonly #frameBytes: number
   readonly #selectFrames: Statement<[], Row>
-  #descriptor: number | undefined
   /** Bytes that are there, as far as is known, for the transactions to come. */
   #spare = 0
   /** Bytes written since the last sync, about. */
   #unsynced = 0
 
-  constructor(file: string, connection: Connection) {
-    this.#path = `${file}-wal`
+  /** `wal` has the file open. */
+  constructor(wal: WalSync, connection: Connection) {
+    this.#wal = wal
     this.#frameBytes = Number(connection.pragma('page_size', { simple: true })) + 24
     this.#selectFrames = connection.prepare<[], Row>('PRAGMA wal_checkpoint(NOOP)').raw(true)
   }
@@ -47,8 +48,7 @@ export class WalGrowth {
     this.#unsynced += need
     if (this.#spare >= 0 || this.#unsynced < leastUnsynced) return
     try {
-      this.#descriptor ??= openSync(this.#path, 'r+')
-      this.#spare = Math.min(this.#grow(this.#descriptor, need), need + mostSpare) - need
+      this.#spare = Math.min(this.#grow(this.#wal.descriptor(), need), need + mostSpare) - need
     } catch {
       this.#spare = 0 // as said above
     }
@@ -57,12 +57,6 @@ export class WalGrowth {
   /** All that was written is on the disk. */
   synced(): void {
     this.#unsynced = 0
-  }
-
-  /** SQLite takes no POSIX lock on the -wal, so closing it drops none. */
-  close(): void {
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor)
-    this.#descriptor = undefined
   }
 
   /** Returns how many bytes there are then behind the last frame. */

@@ -12,7 +12,7 @@ import { lostSyncError, type LostSync } from './lost-sync.ts'
 export class WalSync {
   readonly #file: string
   readonly #lostSync: LostSync
-  /** The -wal file, open from the first sync on. SQLite takes no POSIX lock on it, so closing it drops none. */
+  /** The -wal file, open from its first use on. SQLite takes no POSIX lock on it, so closing it drops none. */
   #wal: number | undefined
   /** The number of commits when it was last synced. */
   #synced: number | undefined
@@ -27,13 +27,17 @@ export class WalSync {
     if (this.#lostSync.isSet) throw lostSyncError(this.#file)
     if (commits === this.#synced) return
     try {
-      this.#wal ??= this.#open()
-      fdatasyncSync(this.#wal)
+      fdatasyncSync(this.descriptor())
     } catch (error) {
       this.#lostSync.set()
       throw lostSyncError(this.#file, error)
     }
     this.#synced = commits
+  }
+
+  /** The -wal file, open for writing as long as this is; its name is on the disk. */
+  descriptor(): number {
+    return (this.#wal ??= this.#open())
   }
 
   close(): void {
