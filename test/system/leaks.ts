@@ -99,7 +99,11 @@ export function loopRestarts(rounds: number): Promise<LeakReport> {
       assert.equal((await answers.next()).value, 'written')
       await ask(place, 'POST', 'mount/restart')
     }
-    const sample = async (): Promise<Sample> => ({ ...belongings(place), ...runFolder(place), ...(await servingProcess(place)) })
+    // Keeper, FUSE process, and the one that stands by, which is started after each restart.
+    const sample = async (): Promise<Sample> => {
+      await until('one stands by again', () => (belongings(place)['processes'] ?? 0) >= 3)
+      return { ...belongings(place), ...runFolder(place), ...(await servingProcess(place)) }
+    }
     try {
       return await loop(rounds, round, sample)
     } finally {
