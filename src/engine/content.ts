@@ -1,7 +1,7 @@
 /**
  * The bytes of files: reading, writing and truncating over extents and chunks.
  * Keeps: a read returns what was last written, zeros in holes; a written range is stored as chunks of at most one block;
- *   a part of what one extent alone names is written over in its place; a block that small writes have cut into many extents is
+ *   a part of what one extent alone names, or all of a small one, is written over in its place; a block that small writes have cut into many extents is
  *   folded into one chunk again.
  * Leaves: transactions to volume.ts; who may write to the caller.
  */

@@ -1,7 +1,7 @@
 /**
  * How the -wal file grows: by zeros in pieces of 64 KiB, ahead of SQLite, which adds to it frame by frame, 24 bytes and a page.
  * For ext4 each of those is a new page of its cache: measured, 5 µs a frame instead of 3. SQLite ends a WAL at the first frame that is none.
- * Who syncs often gets none: the disk would have to take the zeros as well (transactions of an SQLite on a volume: 6 % slower).
+ * Who syncs often gets none: the disk would have to take the zeros as well.
  * Keeps: what SQLite has written is never touched: zeros go behind the end of the file only, between two transactions of the one who
  *   writes. That a checkpoint empties the file at that moment leaves a hole in front of them, which is no frame either.
  * Leaves: what it fails with to SQLite, which meets the same when it writes.

@@ -32,9 +32,9 @@ export class FuseSession {
     })
   }
 
-  /** Where requests and replies lie, content of WRITE and READ among them. */
+  /** Where requests lie, content of WRITE among them. */
   get memory(): readonly SharedArrayBuffer[] {
-    return [this.#dispatcher.request.memory, this.#dispatcher.reply.memory]
+    return [this.#dispatcher.request.memory]
   }
 
   /** Serves a request that a dead predecessor has read, and may have answered, from a copy of it; before `serve`. */
