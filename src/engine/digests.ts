@@ -2,12 +2,13 @@
  * Digests of content that is written: the SHA-256 that names a chunk, the CRC-32 of each of its pieces. They are a quarter of the work of a
  *   large write, so a second thread computes ahead those of content that lies in memory shared with it. (Reading gains nothing by it: 28 %
  *   less throughput, measured. A CRC takes less time than telling another thread.)
- * Keeps: an answer is that of the very bytes that were asked about: the other thread is done with them, or has not begun, before they may
- *   change; without it, or when it does not answer, everything is computed here.
+ * Keeps: an answer is that of the very bytes that were asked about: the other thread was done with them before they may have changed, or
+ *   what it finds is not looked at; nobody waits for it, and without it everything is computed here.
  * Leaves: starting that thread (digest-thread.ts) to who has the volume open; what a digest is for to codec.ts.
  *
- * The board, in shared memory: two words (a bell that rings for each job, whether a helper is there), then for each job its fields and
- *   its answers. A job is free until one of the two threads claims it.
+ * The board, in shared memory: three words (a bell that rings for new jobs, whether a helper is there, whether it sleeps), then for each
+ *   job its fields and its answers. A job is free until one of the two threads claims it, and its place is the helper's until it is done,
+ *   whether or not somebody still wants to know. To wake who does not sleep takes a lock of V8's for nothing.
  */
 import { addressLength, checksum, chunkAddress } from './checksums.ts'
 import { blockSize, pieceSize, piecesPerChunk } from './schema.ts'
@@ -18,6 +19,7 @@ const mostJobs = 16
 /** Places on the board, in words of 32 bits. */
 const bellAt = 0
 const helperAt = 1
+const asleepAt = 2
 const firstJobAt = 16
 
 /** Places in a job. */
@@ -35,9 +37,6 @@ const boardBytes = 4 * (firstJobAt + mostJobs * jobWords)
 const FREE = 0
 const CLAIMED = 1
 const DONE = 2
-
-/** A helper that needs longer than this for one job, in ms, is not counted on any more. */
-const patienceMs = 2000
 
 /** The memory that both threads see. */
 export interface DigestMemory {
@@ -75,17 +74,23 @@ class Board {
 
   /** Waits until it has rung more often. */
   awaitRing(rings: number): void {
+    Atomics.store(this.#words, asleepAt, 1)
     Atomics.wait(this.#words, bellAt, rings)
+    Atomics.store(this.#words, asleepAt, 0)
   }
 
-  /** Makes a job anybody's. The one that had its place is done. */
+  /** Tells the helper that there are new jobs. */
+  ring(): void {
+    Atomics.add(this.#words, bellAt, 1)
+    if (Atomics.load(this.#words, asleepAt) === 1) Atomics.notify(this.#words, bellAt)
+  }
+
+  /** Makes the job in that place anybody's; `ring` says so. The one that had its place is done. */
   offer(job: number, content: Buffer): void {
     this.#words[at(job, memoryAt)] = this.#memoryOf(content)
     this.#words[at(job, offsetAt)] = content.byteOffset
     this.#words[at(job, lengthAt)] = content.length
     Atomics.store(this.#words, at(job, stateAt), FREE)
-    Atomics.add(this.#words, bellAt, 1)
-    Atomics.notify(this.#words, bellAt)
   }
 
   /** Takes a free job; returns whether it is this thread's now. */
@@ -108,16 +113,10 @@ class Board {
   /** It is nobody's any more. */
   finish(job: number): void {
     Atomics.store(this.#words, at(job, stateAt), DONE)
-    Atomics.notify(this.#words, at(job, stateAt))
   }
 
-  /** Waits as long as the other thread has the job. Returns false when that does not end. */
-  await(job: number): boolean {
-    const state = at(job, stateAt)
-    while (Atomics.load(this.#words, state) === CLAIMED) {
-      if (Atomics.wait(this.#words, state, CLAIMED, patienceMs) === 'timed-out') return false
-    }
-    return true
+  isDone(job: number): boolean {
+    return Atomics.load(this.#words, at(job, stateAt)) === DONE
   }
 
   address(job: number): Buffer {
@@ -125,8 +124,8 @@ class Board {
     return Buffer.from(this.#bytes.subarray(start, start + addressLength))
   }
 
-  checksum(job: number, piece: number): number {
-    return this.#word(job, checksumsAt + piece)
+  checksums(job: number): number[] {
+    return Array.from(this.#words.subarray(at(job, checksumsAt), at(job, addressAt)))
   }
 
   #word(job: number, field: number): number {
@@ -149,11 +148,16 @@ export function serveDigests(memory: DigestMemory): never {
   }
 }
 
+/** Content whose digests are on the board. */
+interface Expected {
+  readonly content: Buffer
+  readonly job: number
+}
+
 /** The side of the one who needs them. */
 export class Digests {
   #board: Board | undefined
-  /** Content whose digests are on the board, by the number of its job. */
-  #expected: Buffer[] = []
+  #expected: Expected[] = []
 
   /** Counts on a helper from the moment that `serveDigests` runs with what this returns, where content lies in `contents`. Once. */
   share(contents: readonly SharedArrayBuffer[]): DigestMemory {
@@ -163,51 +167,52 @@ export class Digests {
     return memory
   }
 
-  /** Digests of these will be asked for, most likely in this order; none of them changes until `clear`. */
+  /**
+   * Digests of these will be asked for, most likely in this order; none of them changes until `clear`. That of the first will be asked
+   * for at once: the helper would only have begun.
+   */
   expect(contents: readonly Buffer[]): void {
-    for (const content of contents.slice(0, mostJobs)) {
-      if (this.#board?.canHelpWith(content) !== true) return
-      this.#board.offer(this.#expected.push(content) - 1, content)
+    const board = this.#board
+    if (board === undefined) return
+    this.clear()
+    let job = 0
+    for (const content of contents.slice(1)) {
+      while (job < mostJobs && !board.isDone(job)) job++
+      if (job < mostJobs && board.canHelpWith(content)) this.#offer(board, { content, job: job++ })
     }
+    if (this.#expected.length > 0) board.ring()
+  }
+
+  #offer(board: Board, expected: Expected): void {
+    board.offer(expected.job, expected.content)
+    this.#expected.push(expected)
   }
 
   /** As `chunkAddress`. */
   address(content: Buffer): Buffer {
-    const job = this.#find(content)
-    return this.#settle(job)?.address(job) ?? chunkAddress(content)
+    return this.#answered(content, (board, job) => board.address(job)) ?? chunkAddress(content)
   }
 
-  /** The plain checksum of a piece of content, by its number; undefined where none was expected. */
-  checksum(content: Buffer, piece: number): number | undefined {
-    const job = this.#find(content)
-    return this.#settle(job)?.checksum(job, piece)
+  /** The plain checksums of the pieces of content; undefined where they are not known yet. */
+  checksums(content: Buffer): number[] | undefined {
+    return this.#answered(content, (board, job) => board.checksums(job))
   }
 
   /** What was expected is not needed any more: it may change from now on. */
   clear(): void {
-    for (let job = 0; job < this.#expected.length; job++) {
-      if (this.#board?.claim(job) === true) this.#board.finish(job)
-      else this.#await(job)
-    }
+    for (const { job } of this.#expected) if (this.#board?.claim(job) === true) this.#board.finish(job)
     this.#expected = []
   }
 
-  #find(content: Buffer): number {
+  /** What the board answers about content; undefined where it was not expected, and where the helper is not done with it. */
+  #answered<T>(content: Buffer, read: (board: Board, job: number) => T): T | undefined {
     const { buffer, byteOffset, length } = content
-    return this.#expected.findIndex((each) => each.byteOffset === byteOffset && each.length === length && each.buffer === buffer)
-  }
-
-  /** Sees to it that a job is done. Returns where its answers are; undefined when they are not to be had. */
-  #settle(job: number): Board | undefined {
-    if (job < 0) return undefined
-    if (this.#board?.claim(job) === true) this.#board.work(job)
-    this.#await(job)
-    return this.#board
-  }
-
-  /** A helper that does not answer is not asked again: what it may write to the board later is not looked at. */
-  #await(job: number): void {
-    if (this.#board?.await(job) === false) this.#board = undefined
+    const found = this.#expected.find(
+      ({ content: each }) => each.byteOffset === byteOffset && each.length === length && each.buffer === buffer,
+    )
+    if (this.#board === undefined || found === undefined) return undefined
+    if (this.#board.claim(found.job)) this.#board.work(found.job)
+    return this.#board.isDone(found.job) ? read(this.#board, found.job) : undefined
   }
 }
 

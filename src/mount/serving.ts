@@ -219,6 +219,7 @@ export class Serving {
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
     this.#opened?.maintenance.close()
     await this.#server.close()
+    this.#opened?.maintenance.closeFile()
     this.#owner?.release()
   }
 

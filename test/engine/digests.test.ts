@@ -38,9 +38,8 @@ async function withHelper<T>(memory: DigestMemory, work: () => T | Promise<T>): 
 function assertDigests(digests: Digests, blocks: readonly Buffer[]): void {
   for (const block of blocks) {
     assert.equal(digests.address(block).toString('hex'), hexOf(block))
-    for (let piece = 0; piece < 8; piece++) {
-      const found = digests.checksum(block, piece)
-      if (found !== undefined) assert.equal(found >>> 0, crc32(block.subarray(piece * 16384, (piece + 1) * 16384)))
+    for (const [piece, found] of (digests.checksums(block) ?? []).entries()) {
+      assert.equal(found >>> 0, crc32(block.subarray(piece * 16384, (piece + 1) * 16384)))
     }
   }
 }
@@ -58,9 +57,9 @@ test('a second thread answers what is expected, whoever comes first, and memory 
       digests.clear() // in every third round nothing was asked for
     }
     digests.expect(blocks)
-    assert.notEqual(digests.checksum(blocks[5] ?? Buffer.alloc(0), 3), undefined)
+    assert.notEqual(digests.checksums(blocks[5] ?? Buffer.alloc(0)), undefined)
     digests.clear()
-    assert.equal(digests.checksum(blocks[5] ?? Buffer.alloc(0), 3), undefined, 'not expected any more')
+    assert.equal(digests.checksums(blocks[5] ?? Buffer.alloc(0)), undefined, 'not expected any more')
   })
 })
 
@@ -81,19 +80,29 @@ test('without a helper, for other memory, and for more than the board holds the 
   })
 })
 
-test('a helper that hangs in a job is not waited for again', () => {
-  const { memory, blocks } = blocksOf(6, 2)
+test('a helper that is slow or hangs is not waited for, and what it finds too late is not looked at', () => {
+  const { memory, blocks } = blocksOf(6, 3)
+  const [first, second, third] = blocks as [Buffer, Buffer, Buffer]
   const digests = new Digests()
   const { board } = digests.share([memory])
   const words = new Int32Array(board)
   Atomics.store(words, 1, 1) // one is there,
   digests.expect(blocks)
   const claimed = words.findIndex((word, at) => at >= 16 && word === 0)
-  Atomics.store(words, claimed, 1) // has the first job, and never does it
+  Atomics.store(words, claimed, 1) // has begun with the second,
   assertDigests(digests, blocks)
+  assert.equal(digests.checksums(second), undefined, 'it is not done')
+  digests.clear()
+  second.fill(1)
+  digests.expect([first, third, second])
+  words.fill(7, claimed + 1, claimed + 20) // and is done when the second has changed
+  Atomics.store(words, claimed, 2)
+  assertDigests(digests, blocks)
+  assert.notEqual(digests.checksums(second), undefined)
   digests.clear()
   digests.expect(blocks)
-  assert.equal(digests.checksum(blocks[0] ?? Buffer.alloc(0), 0), undefined)
+  assert.equal(Atomics.load(words, claimed), 0, 'its place is used again')
+  assertDigests(digests, blocks)
 })
 
 test('a piece that is encoded by its plain checksum is the same as by its bytes', () => {
