@@ -4,7 +4,7 @@
  *   the newest of its WAL frames for a page, else the page of the main file.
  * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
  */
-import { closeSync, fdatasyncSync, openSync, statSync } from 'node:fs'
+import { closeSync, constants, fdatasyncSync, openSync, statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
 import { openConnection, translating, type Connection, type Statement } from './connection.ts'
@@ -84,7 +84,7 @@ export class Maintenance {
   #tables: ContentTables | undefined
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
-  /** The volume file, open from its first use on. */
+  /** The volume file, open from its first use on, to sync it and to append to it. */
   #fileDescriptor: number | undefined
   readonly #snapshots = new Set<Reader>()
   /** One that holds nothing, kept for the next snapshot: each connection leaves objects that the garbage collector is slow to find. */
@@ -170,8 +170,9 @@ export class Maintenance {
   }
 
   /**
-   * Has the file reach as far as it will by the newest commit. Nothing but this thread's checkpoints writes to it, and those that follow
-   * write there or, the last one, cut it off. What this fails with is SQLite's to find.
+   * Has the file reach as far as it will by the newest commit: checkpoints then write there, and the one that copies the last frame cuts
+   * off what is too much. The zeros are appended, wherever the end is by then: the serving thread checkpoints too, when the disk is full.
+   * What this fails with is SQLite's to find.
    */
   #growFile(): void {
     if (this.#snapshots.size > 0) return // their bytes' file is not to change, nor its size
@@ -185,7 +186,7 @@ export class Maintenance {
   }
 
   #descriptor(): number {
-    return (this.#fileDescriptor ??= openSync(this.#file, 'r+'))
+    return (this.#fileDescriptor ??= openSync(this.#file, constants.O_WRONLY | constants.O_APPEND))
   }
 
   /** How many frames of the WAL are copied and how many are not; copies none. */

@@ -9,7 +9,10 @@ const pieceBytes = 64 << 10
 
 const zeros = Buffer.alloc(pieceBytes)
 
-/** Writes zeros from `end` on, the end of the file, until it has `goal` bytes or somewhat more, at most up to `most`. Returns its end then. Throws as write(2). */
+/**
+ * Writes zeros from `end` on, the end of the file, until it has `goal` bytes or somewhat more, at most `most`; with a descriptor of O_APPEND
+ * as many from where the end is at that moment. Returns where the end is then, if nobody else has moved it. Throws as write(2).
+ */
 export function extendByZeros(descriptor: number, end: number, goal: number, most = Infinity): number {
   while (end < goal) end += writeSync(descriptor, zeros, 0, Math.min(pieceBytes - (end % pieceBytes), most - end), end)
   return end

@@ -1,10 +1,13 @@
 /** The volume file is made longer by zeros before a checkpoint fills it: whatever ends between the two, the volume is whole. */
 import assert from 'node:assert/strict'
-import { appendFileSync, copyFileSync, rmSync, statSync } from 'node:fs'
+import { once } from 'node:events'
+import { appendFileSync, closeSync, constants, copyFileSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { Worker } from 'node:worker_threads'
 import type { Ino } from '../../src/base/index.ts'
 import { Maintenance, Volume, checkVolume, createVolumeFile, pageSize } from '../../src/engine/index.ts'
+import { extendByZeros } from '../../src/engine/zeros.ts'
 import { assertClean, seededBytes, withFolder } from '../support.ts'
 
 const write = { keepTimes: false, killPrivileges: false }
@@ -96,4 +99,42 @@ test('so does a power cut that takes the WAL and leaves the zeros', () =>
     maintenance.close()
     volume.close()
     maintenance.closeFile()
+  }))
+
+test('zeros are never written over what another thread has copied into the file meanwhile', () =>
+  withFolder(async (folder) => {
+    const path = join(folder, 'v.sqlite')
+    const { volume, maintenance, ino } = open(path, 1)
+    const href = new URL('../../src/engine/connection.ts', import.meta.url).href
+    const code = `const { openConnection } = await import(${JSON.stringify(href)}); const connection = openConnection(${JSON.stringify(path)})
+      for (let done = false; !done; done = Atomics.load(new Int32Array(stop), 0) === 1) connection.pragma('wal_checkpoint(PASSIVE)')
+      connection.close()`
+    const stop = new SharedArrayBuffer(4)
+    const thread = new Worker(`const { workerData: stop } = require('node:worker_threads'); (async () => { ${code} })()`, {
+      eval: true,
+      workerData: stop,
+    })
+    const ended = once(thread, 'exit')
+    for (let i = 1; i < 150; i++) {
+      volume.write(ino, i * mib, seededBytes(i, mib), write)
+      if (i % 6 === 0) maintenance.checkpoint()
+      await new Promise((resolve) => setImmediate(resolve)) // an error of the thread fails the test
+    }
+    Atomics.store(new Int32Array(stop), 0, 1)
+    await ended
+    maintenance.close()
+    volume.close()
+    maintenance.closeFile()
+    assertContent(path, 150)
+  }))
+
+test('appended zeros go behind an end that has moved', () =>
+  withFolder((folder) => {
+    const path = join(folder, 'file')
+    const content = seededBytes(1, mib)
+    writeFileSync(path, content)
+    const descriptor = openSync(path, constants.O_WRONLY | constants.O_APPEND)
+    extendByZeros(descriptor, 4096, 200_704, 200_704)
+    closeSync(descriptor)
+    assert.ok(readFileSync(path).equals(Buffer.concat([content, Buffer.alloc(196_608)])))
   }))
