@@ -46,9 +46,6 @@ const leastGrowth = 1 << 20
 /** Passes before that; each copies what was written during the one before, a third to a half of that one. */
 const mostPasses = 6
 
-/** Syncs before it: each has the disk write what was copied during the one before. */
-const syncsBeforeLastStep = 2
-
 const slash = Buffer.from('/')
 
 const joinPath = (parent: Buffer, name: Buffer): Buffer => (parent.length === 0 ? name : Buffer.concat([parent, slash, name]))
@@ -196,10 +193,8 @@ export class Maintenance {
 
   /** Has the next writer start the WAL anew; it keeps its disk space. Writers wait for the last step, so all that can be is done before. */
   restartWal(): void {
-    for (let sync = 0; sync < syncsBeforeLastStep; sync++) {
-      this.#catchUp()
-      this.#syncFile()
-    }
+    this.#catchUp()
+    this.#syncFile()
     this.#catchUp() // what was written meanwhile
     this.#gate.closed(() => this.#checkpoint('RESTART'))
   }
