@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # bench/run.sh: `npm run bench`: the yardstick on a litevol mount, on one without low latency, on those of its peers that are installed, and on the
 #   plain disk; then what each request costs the engine (requests.ts).
-# Keeps: rounds are interleaved, so that a slow minute of the machine hits all alike; everything lies under one temporary folder on
-#   one disk and is gone afterwards, also after an error or a signal; a peer that fails or takes too long is named and left out.
+# Keeps: rounds are interleaved, so that a slow minute of the machine hits all alike, and each begins with another label; everything lies
+#   under one temporary folder on one disk and is gone afterwards, also after an error or a signal; a peer that fails or takes too long is
+#   named and left out.
 # Leaves: the cases to fsbench.sh (DIR LABEL -> "label<TAB>case<TAB>value<TAB>unit"), found at $FSBENCH or ../shared/bench/fsbench.sh;
 #   medians, table and chart to report.ts.
 # Settings: BENCH_DIR (where, default the disk of /var/tmp), BENCH_ROUNDS (3), BENCH_TIMEOUT (seconds a pass may take, 900),
@@ -74,15 +75,19 @@ for label in "${labels[@]}"; do
 done
 mkdir "$work/plain"
 labels+=(plain)
+count=${#labels[@]}
 
 for ((round = 1; round <= rounds; round++)); do
-  for index in "${!labels[@]}"; do
-    label=${labels[index]}
+  for ((turn = 0; turn < count; turn++)); do
+    place=$(((round - 1 + turn) % count))
+    label=${labels[place]-}
+    [[ -n $label ]] || continue
+    timeout "$limit" sync # what the pass before has left dirty
     echo "bench: round $round of $rounds: $label" >&2
     if ! timeout --kill-after=30 "$limit" bash "$fsbench" "$work/$label" "$label" >"$work/pass.out"; then
       [[ $label != litevol && $label != plain ]] || die "$label failed: $(tail -n 5 "$work/log")"
       echo "bench: $label failed or took longer than $limit s: left out from here on" >&2
-      unset "labels[index]"
+      unset "labels[place]"
     fi
     tee -a "$work/results" <"$work/pass.out" >&2
   done

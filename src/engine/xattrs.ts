@@ -32,6 +32,12 @@ export class Xattrs {
   readonly #upsert: Statement<[number, Buffer, Buffer]>
   readonly #delete: Statement<[number, Buffer]>
   readonly #deleteAll: Statement<[number]>
+  readonly #selectAny: Statement<[], Row>
+  /**
+   * Whether the volume may have any, undefined until it is needed; never false while there are some. Most have none, and yet the kernel
+   * asks for one with each new file (security.capability), and so does each creation (the list that it inherits).
+   */
+  #mayHaveAny: boolean | undefined
 
   constructor(connection: Connection) {
     this.#select = connection.prepare<[number, Buffer], Row>('SELECT value FROM xattrs WHERE ino = ? AND name = ?').raw(true)
@@ -43,18 +49,19 @@ export class Xattrs {
     )
     this.#delete = connection.prepare('DELETE FROM xattrs WHERE ino = ? AND name = ?')
     this.#deleteAll = connection.prepare('DELETE FROM xattrs WHERE ino = ?')
+    this.#selectAny = connection.prepare<[], Row>('SELECT 1 FROM xattrs LIMIT 1').raw(true)
   }
 
   /** The value, or undefined. Throws EOPNOTSUPP, EINVAL. */
   find(ino: Ino, name: Buffer): Buffer | undefined {
     assertNamespace(name)
-    const row = this.#select.get(ino, name)
+    const row = this.#isEmpty ? undefined : this.#select.get(ino, name)
     return row === undefined ? undefined : bytes(row, 0, 'xattrs', 'value')
   }
 
   /** All names, in byte order. */
   names(ino: Ino): Buffer[] {
-    return this.#list.all(ino, ino + 1).map((row) => bytes(row, 0, 'xattrs', 'name'))
+    return this.#isEmpty ? [] : this.#list.all(ino, ino + 1).map((row) => bytes(row, 0, 'xattrs', 'name'))
   }
 
   /** Sets a value by the rules of setxattr(2). Call inside a transaction. Throws EOPNOTSUPP, ERANGE, E2BIG, EEXIST, ENODATA. */
@@ -69,16 +76,21 @@ export class Xattrs {
       if (!exists && (flags & XATTR_REPLACE) !== 0) throw new ErrnoError('ENODATA', 'attribute: does not exist')
     }
     this.#upsert.run(ino, name, value)
+    this.#mayHaveAny = true
   }
 
   /** Removes one; false when there was none. Call inside a transaction. Throws EOPNOTSUPP, EINVAL. */
   delete(ino: Ino, name: Buffer): boolean {
     assertNamespace(name)
-    return this.#delete.run(ino, name).changes > 0
+    return !this.#isEmpty && this.#delete.run(ino, name).changes > 0
   }
 
   /** Removes all of an inode that is going. Call inside a transaction. */
   deleteAll(ino: Ino): void {
-    this.#deleteAll.run(ino)
+    if (!this.#isEmpty) this.#deleteAll.run(ino)
+  }
+
+  get #isEmpty(): boolean {
+    return !(this.#mayHaveAny ??= this.#selectAny.get() !== undefined)
   }
 }
