@@ -82,7 +82,7 @@ for ((round = 1; round <= rounds; round++)); do
     place=$(((round - 1 + turn) % count))
     label=${labels[place]-}
     [[ -n $label ]] || continue
-    timeout "$limit" sync # what the pass before has left dirty
+    timeout "$limit" sync || die "what the pass before has left dirty is not written after $limit s"
     echo "bench: round $round of $rounds: $label" >&2
     if ! timeout --kill-after=30 "$limit" bash "$fsbench" "$work/$label" "$label" >"$work/pass.out"; then
       [[ $label != litevol && $label != plain ]] || die "$label failed: $(tail -n 5 "$work/log")"

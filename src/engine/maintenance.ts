@@ -4,7 +4,7 @@
  *   the newest of its WAL frames for a page, else the page of the main file.
  * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
  */
-import { closeSync, constants, fdatasyncSync, openSync, statSync } from 'node:fs'
+import { fdatasyncSync, openSync, statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
 import { openConnection, translating, type Connection, type Statement } from './connection.ts'
@@ -15,7 +15,6 @@ import { integer, type Row } from './rows.ts'
 import { pageSize, schemaVersion } from './schema.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
 import { WriteGate } from './write-gate.ts'
-import { extendByZeros } from './zeros.ts'
 
 /** A held snapshot: enough to read its bytes from FILE and FILE-wal. */
 export interface Snapshot {
@@ -39,9 +38,6 @@ export const walRestartBytes = 64 << 20
 
 /** Uncopied bytes that a restart of the WAL may leave to its last step: some milliseconds. */
 const lastStepBytes = 1 << 20
-
-/** Bytes that a file must grow by for `#growFile` to be worth its calls. */
-const leastGrowth = 1 << 20
 
 /** Passes before that; each copies what was written during the one before, a third to a half of that one. */
 const mostPasses = 6
@@ -81,7 +77,7 @@ export class Maintenance {
   #tables: ContentTables | undefined
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
-  /** The volume file, open from its first use on, to sync it and to append to it. */
+  /** The volume file, for `#syncFile`. */
   #fileDescriptor: number | undefined
   readonly #snapshots = new Set<Reader>()
   /** One that holds nothing, kept for the next snapshot: each connection leaves objects that the garbage collector is slow to find. */
@@ -105,19 +101,13 @@ export class Maintenance {
     return this.#pragma('user_version') === schemaVersion
   }
 
-  /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL, and `closeFile` after it. */
+  /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */
   close(): void {
     for (const reader of this.#snapshots) reader.connection.close()
     this.#snapshots.clear()
     this.#idle?.connection.close()
     this.#locker.close()
     this.#checkpointer.close()
-  }
-
-  /** Closes the rest. Call when this process has closed the volume: before, it would drop every lock on the file (close of fcntl(2), POSIX). */
-  closeFile(): void {
-    if (this.#fileDescriptor !== undefined) closeSync(this.#fileDescriptor)
-    this.#fileDescriptor = undefined
   }
 
   /** The state as committed now, and the bytes the file has when checkpointed. */
@@ -162,28 +152,7 @@ export class Maintenance {
 
   /** Copies WAL frames into the main file without making anyone wait; frames that a snapshot needs stay. */
   checkpoint(): CheckpointResult {
-    this.#growFile()
     return this.#checkpoint('PASSIVE')
-  }
-
-  /**
-   * Has the file reach as far as it will by the newest commit: checkpoints then write there, and the one that copies the last frame cuts
-   * off what is too much. The zeros are appended, wherever the end is by then: the serving thread checkpoints too, when the disk is full.
-   * What this fails with is SQLite's to find.
-   */
-  #growFile(): void {
-    if (this.#snapshots.size > 0) return // their bytes' file is not to change, nor its size
-    try {
-      const goal = this.#pragma('page_count') * this.#pragma('page_size')
-      const { size } = statSync(this.#file)
-      if (goal - size > leastGrowth) extendByZeros(this.#descriptor(), size, goal, goal)
-    } catch {
-      // as said above
-    }
-  }
-
-  #descriptor(): number {
-    return (this.#fileDescriptor ??= openSync(this.#file, constants.O_WRONLY | constants.O_APPEND))
   }
 
   /** How many frames of the WAL are copied and how many are not; copies none. */
@@ -206,11 +175,12 @@ export class Maintenance {
 
   /**
    * Has the disk write what was copied: the last step of a checkpoint waits for that. A failure is SQLite's to find: it is reported to each
-   * descriptor.
+   * descriptor. This one stays open: closing it would drop every lock of this process on the file (close of fcntl(2), POSIX).
    */
   #syncFile(): void {
     try {
-      fdatasyncSync(this.#descriptor())
+      this.#fileDescriptor ??= openSync(this.#file, 'r')
+      fdatasyncSync(this.#fileDescriptor)
     } catch {
       // as said above
     }

@@ -219,7 +219,6 @@ export class Serving {
     for (const id of [...this.#snapshots.keys()]) this.releaseSnapshot(id)
     this.#opened?.maintenance.close()
     await this.#server.close()
-    this.#opened?.maintenance.closeFile()
     this.#owner?.release()
   }
 
