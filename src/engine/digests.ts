@@ -167,16 +167,13 @@ export class Digests {
     return memory
   }
 
-  /**
-   * Digests of these will be asked for, most likely in this order; none of them changes until `clear`. That of the first will be asked
-   * for at once: the helper would only have begun.
-   */
+  /** Digests of these, and of none before, will be asked for, most likely in this order; none of them changes until `clear`. */
   expect(contents: readonly Buffer[]): void {
     const board = this.#board
     if (board === undefined) return
     this.clear()
     let job = 0
-    for (const content of contents.slice(1)) {
+    for (const content of contents) {
       while (job < mostJobs && !board.isDone(job)) job++
       if (job < mostJobs && board.canHelpWith(content)) this.#offer(board, { content, job: job++ })
     }
