@@ -5,13 +5,12 @@
  * Leaves: mending to nobody: damage is reported. Opening to inspection.ts, the rules to check-rules.ts.
  */
 import Database from 'better-sqlite3'
-import { existsSync, statSync } from 'node:fs'
 import { ErrnoError, messageOf } from '../base/index.ts'
 import { rules, type Rule } from './check-rules.ts'
 import { chunkAddress } from './checksums.ts'
 import { decodePiece, decodeWhole, namelessLength } from './codec.ts'
 import { translating, type Connection } from './connection.ts'
-import { findHeaderFault, readHeader, sizeByHeader } from './header.ts'
+import { findLengthFault } from './header.ts'
 import { inspect } from './inspection.ts'
 import { Places, describeRow } from './places.ts'
 import { bytes, integer, type Row } from './rows.ts'
@@ -46,7 +45,7 @@ const placesPerRule = 20
 /** Progress is told once for so many bytes of chunks. */
 const progressStep = 64 << 20
 
-const lengthRule = 'the file has all its pages'
+const lengthRule = 'the file ends where its header says'
 const walRule = 'the WAL is as it was written'
 const structureRule = 'the SQLite file is intact'
 const schemaRule = 'the schema is that of the format version'
@@ -95,14 +94,10 @@ function checkSchema(connection: Connection): Finding[] {
   return surviving(schemaRule, () => compareSchema(connection, versionOf(connection)).map((place) => ({ rule: schemaRule, place })))
 }
 
-/** A file that a copy cut off: what else would be found is noise. */
+/** A file that a copy cut off, or put something behind: what else would be found is noise. */
 function checkLength(file: string): Finding[] {
-  if (!existsSync(file) || ['-wal', '-journal'].some((suffix) => existsSync(file + suffix))) return []
-  const header = readHeader(file)
-  if (findHeaderFault(header) !== undefined) return [] // inspection.ts refuses it by name
-  const [size, expected] = [statSync(file).size, sizeByHeader(header)]
-  if (size >= expected) return []
-  return [{ rule: lengthRule, place: `byte ${String(size)}, where the file ends: by its header it has ${String(expected)}` }]
+  const place = findLengthFault(file)
+  return place === undefined ? [] : [{ rule: lengthRule, place }]
 }
 
 /** What cannot be read is a finding too, and the next step is tried. */

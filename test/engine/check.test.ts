@@ -171,11 +171,21 @@ test('pages of garbage are findings, not an end of the check', () =>
       writeFileSync(`${file}.damaged`, copy)
       assert.notDeepEqual(checkVolume(`${file}.damaged`, { deep: true }), [], `page ${String(page + 1)}`)
     }
-    writeFileSync(`${file}.damaged`, bytes.subarray(0, bytes.length - pageSize * 3))
-    const rule = 'the file has all its pages'
-    const [size, short] = [bytes.length, bytes.length - pageSize * 3]
-    const place = `byte ${String(short)}, where the file ends: by its header it has ${String(size)}`
-    assert.deepEqual(checkVolume(`${file}.damaged`), [{ rule, place }])
+  }))
+
+test('a file that is shorter or longer than its header says is a finding with the byte', () =>
+  withFile((file) => {
+    const bytes = readFileSync(file)
+    const rule = 'the file ends where its header says'
+    const [size, short, long] = [bytes.length, bytes.length - pageSize * 3, bytes.length + pageSize]
+    writeFileSync(file, bytes.subarray(0, short))
+    assert.deepEqual(checkVolume(file), [
+      { rule, place: `byte ${String(short)}, where the file ends: by its header it has ${String(size)}` },
+    ])
+    writeFileSync(file, Buffer.concat([bytes, Buffer.alloc(pageSize)]))
+    assert.deepEqual(checkVolume(file), [
+      { rule, place: `byte ${String(size)}, where the file ends by its header: it has ${String(long)}` },
+    ])
   }))
 
 test('a check changes nothing, and no file is left beside the volume', () =>

@@ -13,10 +13,11 @@ import {
   applicationId,
   checkVolume,
   createVolumeFile,
+  pageSize,
   readVolumeState,
   settleVolumeFile,
 } from '../../src/engine/index.ts'
-import { assertClean, assertErrno, makeFile, readAll, seededBytes, seededNumbers, withFile, withFolder } from '../support.ts'
+import { assertClean, assertErrno, crash, makeFile, readAll, seededBytes, seededNumbers, withFile, withFolder } from '../support.ts'
 import { makeOlder, olderVersions, wholeVersions } from './older-versions.ts'
 
 test('a new volume file carries its ids, its root, and no file beside it', () =>
@@ -88,6 +89,23 @@ test('what is no volume is refused by name: another SQLite file, no SQLite, a cu
     assertErrno('ENOENT', () => Volume.open(join(folder, 'none')))
     assertErrno('ENOENT', () => readVolumeState(join(folder, 'none')))
     assertErrno('EINVAL', () => Volume.open(`${file} `))
+  }))
+
+test('what is longer or shorter than its header says is refused with the byte, and stays as it is; with a WAL the WAL decides', () =>
+  withFile((file) => {
+    const whole = readFileSync(file)
+    for (const wrong of [whole.length + pageSize, whole.length - pageSize, whole.length + 1]) {
+      truncateSync(file, wrong)
+      const before = readFileSync(file)
+      const error = assertErrno('EIO', () => Volume.open(file))
+      assert.ok(error.message.includes(`byte ${String(Math.min(whole.length, wrong))}`), error.message)
+      assert.ok(readFileSync(file).equals(before) && !existsSync(`${file}-wal`))
+      writeFileSync(file, whole)
+    }
+    crash(file, "volume.create(volume.root, Buffer.from('new'), { uid: 0, gid: 0, mode: 0o100644 })")
+    truncateSync(file, whole.length + pageSize) // as a checkpoint that was killed may leave it
+    Volume.open(file).close()
+    assertClean(file)
   }))
 
 for (const version of olderVersions) {
