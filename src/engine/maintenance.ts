@@ -4,7 +4,8 @@
  *   the newest of its WAL frames for a page, else the page of the main file.
  * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
  */
-import { fdatasyncSync, openSync, statSync } from 'node:fs'
+import { fdatasyncSync, openSync, statSync, statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
 import { openConnection, translating, type Connection, type Statement } from './connection.ts'
@@ -14,6 +15,7 @@ import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './l
 import { integer, type Row } from './rows.ts'
 import { pageSize, schemaVersion } from './schema.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
+import { bringIntoMemory, isInMemory } from './wal-memory.ts'
 import { WriteGate } from './write-gate.ts'
 
 /** A held snapshot: enough to read its bytes from FILE and FILE-wal. */
@@ -143,6 +145,22 @@ export class Maintenance {
   /** Bytes of the WAL file; after a restart of the WAL, its old frames are counted too. */
   walBytes(): number {
     return statSync(`${this.#file}-wal`, { throwIfNoEntry: false })?.size ?? 0
+  }
+
+  /** Whether most of the WAL file is in memory. */
+  isWalInMemory(): boolean {
+    return isInMemory(`${this.#file}-wal`)
+  }
+
+  /** Reads what of the WAL file is not in memory, for who will write over it. */
+  bringWalIntoMemory(): void {
+    bringIntoMemory(`${this.#file}-wal`)
+  }
+
+  /** Bytes that the disk has free. */
+  diskBytes(): number {
+    const { bavail, bsize } = statfsSync(dirname(this.#file))
+    return bavail * bsize
   }
 
   /** How many snapshots are held. */

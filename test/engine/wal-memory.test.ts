@@ -1,0 +1,48 @@
+/** The -wal file in the page cache: what was dropped from there is brought back. */
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { closeSync, fsyncSync, openSync, readFileSync, statSync } from 'node:fs'
+import { test } from 'node:test'
+import { Maintenance, Volume, createVolumeFile } from '../../src/engine/index.ts'
+import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
+import { join } from 'node:path'
+
+/** Bytes of a file that the page cache holds: fincore(1) of util-linux. */
+const cached = (file: string): number => Number(execFileSync('fincore', ['-bnro', 'RES', file], { encoding: 'utf8' }))
+
+/** Has the page cache let go of a file: POSIX_FADV_DONTNEED, which dd asks for. */
+function drop(file: string): void {
+  const descriptor = openSync(file, 'r')
+  fsyncSync(descriptor)
+  closeSync(descriptor)
+  execFileSync('dd', ['if=' + file, 'iflag=nocache', 'count=0', 'status=none'])
+}
+
+/** Whether one of some looks says so: each goes by the time that a read takes, which on a busy machine may be any. */
+const isSoon = (look: () => boolean): boolean => Array.from({ length: 20 }).some(look)
+
+test('a WAL that the page cache let go of is brought back, and not a byte of it changes', () =>
+  withFolder((folder) => {
+    const file = join(folder, 'v.sqlite')
+    createVolumeFile(file)
+    const volume = Volume.open(file)
+    const maintenance = new Maintenance(file)
+    for (let i = 0; i < 8; i++) makeFile(volume, volume.root, `f${String(i)}`, seededBytes(i, 1 << 20))
+    maintenance.checkpoint()
+    const wal = `${file}-wal`
+    const before = readFileSync(wal)
+    assert.ok(before.length > 8 << 20)
+    maintenance.bringWalIntoMemory()
+    assert.ok(cached(wal) >= before.length)
+    assert.ok(isSoon(() => maintenance.isWalInMemory()))
+    drop(wal)
+    assert.ok(isSoon(() => { maintenance.bringWalIntoMemory(); return cached(wal) >= before.length }), `${String(cached(wal))} of ${String(before.length)} bytes`) // prettier-ignore
+    assert.ok(readFileSync(wal).equals(before))
+    maintenance.truncateWal()
+    assert.equal(statSync(wal).size, 0)
+    maintenance.bringWalIntoMemory()
+    assert.ok(maintenance.isWalInMemory()) // of nothing, nothing is missing
+    maintenance.close()
+    volume.close()
+    assertClean(file)
+  }))
