@@ -3,6 +3,7 @@ export { createVolumeFile, readVolumeState, settleVolumeFile, type VolumeFileOpt
 export { Volume, type AttributePatch, type Room } from './volume.ts'
 export type { DigestMemory } from './digests.ts'
 export { WriteGate } from './write-gate.ts'
+export { keptWalBytes } from './wal-growth.ts'
 export { Maintenance, walRestartBytes, type CheckpointResult, type Snapshot } from './maintenance.ts'
 export type { LostSync } from './lost-sync.ts'
 export { Owner, servingTitle } from './owner.ts'

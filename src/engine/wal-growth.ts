@@ -1,7 +1,8 @@
 /**
- * How the -wal file grows: by zeros in pieces of 64 KiB, ahead of SQLite, which adds to it frame by frame, 24 bytes and a page.
+ * How long the -wal file is. It grows by zeros in pieces of 64 KiB, ahead of SQLite, which adds to it frame by frame, 24 bytes and a page.
  * For ext4 each of those is a new page of its cache: measured, 5 µs a frame instead of 3. SQLite ends a WAL at the first frame that is none.
- * Who syncs often gets none: the disk would have to take the zeros as well.
+ * Who syncs often gets none: the disk would have to take the zeros as well; instead, what a large write has left behind is cut off when the
+ * WAL starts anew, down to what is worth keeping for a while.
  * Keeps: what SQLite has written is never touched: zeros go behind the end of the file only, between two transactions of the one who
  *   writes. That a checkpoint empties the file at that moment leaves a hole in front of them, which is no frame either.
  * Leaves: what it fails with to SQLite, which meets the same when it writes.
@@ -23,20 +24,30 @@ const leastUnsynced = 1 << 20
 /** Room is made for so much more than is asked for, and counted on for so much at most: then the WAL may have been emptied. */
 const mostSpare = 128 << 10
 
+/** A WAL that is no longer is worth keeping (mount/checkpointing.ts). */
+export const keptWalBytes = 128 << 20
+
+/** After so many syncs in turn with little before each, somebody syncs often. */
+const oftenSyncs = 100
+
 const zeros = Buffer.alloc(pieceBytes)
 
 export class WalGrowth {
   readonly #wal: WalSync
+  readonly #connection: Connection
   readonly #frameBytes: number
   readonly #selectFrames: Statement<[], Row>
   /** Bytes that are there, as far as is known, for the transactions to come. */
   #spare = 0
   /** Bytes written since the last sync, about. */
   #unsynced = 0
+  /** Syncs in turn with little before each. */
+  #smallSyncs = 0
 
   /** `wal` has the file open. */
   constructor(wal: WalSync, connection: Connection) {
     this.#wal = wal
+    this.#connection = connection
     this.#frameBytes = Number(connection.pragma('page_size', { simple: true })) + 24
     this.#selectFrames = connection.prepare<[], Row>('PRAGMA wal_checkpoint(NOOP)').raw(true)
   }
@@ -46,7 +57,10 @@ export class WalGrowth {
     const need = overhead + bytes + bytes / 16
     this.#spare -= need
     this.#unsynced += need
-    if (this.#spare >= 0 || this.#unsynced < leastUnsynced) return
+    if (this.#unsynced < leastUnsynced) return
+    if (this.#smallSyncs >= oftenSyncs) this.#setLimit(-1)
+    this.#smallSyncs = 0
+    if (this.#spare >= 0) return
     try {
       this.#spare = Math.min(this.#grow(this.#wal.descriptor(), need), need + mostSpare) - need
     } catch {
@@ -57,6 +71,12 @@ export class WalGrowth {
   /** All that was written is on the disk. */
   synced(): void {
     this.#unsynced = 0
+    if (++this.#smallSyncs === oftenSyncs) this.#setLimit(keptWalBytes)
+  }
+
+  /** How many bytes of the file SQLite leaves when the WAL starts anew; -1: all. https://www.sqlite.org/pragma.html#pragma_journal_size_limit */
+  #setLimit(bytes: number): void {
+    this.#connection.pragma(`journal_size_limit = ${String(bytes)}`)
   }
 
   /** Returns how many bytes there are then behind the last frame. */

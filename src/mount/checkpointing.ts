@@ -6,7 +6,7 @@
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
-import { pageSize, walRestartBytes, type Maintenance } from '../engine/index.ts'
+import { keptWalBytes, pageSize, walRestartBytes, type Maintenance } from '../engine/index.ts'
 
 /** How often it looks, in ms. */
 const intervalMs = 100
@@ -20,10 +20,7 @@ const idleTicks = 20
 /** Such ticks after which it does so in any case. Until then it is kept for what is written next, which overwrites it, if it is worth it: */
 const longIdleTicks = 200
 
-/** not longer than so many bytes, */
-const keptBytes = 2 * walRestartBytes
-
-/** on a disk that has at least so many more, and in memory (engine/wal-memory.ts). */
+/** not longer than `keptWalBytes`, on a disk that has at least so many more, and in memory (engine/wal-memory.ts). */
 const plentyBytes = 1 << 30
 
 /** How often `onPressure` is told at most, in ms. */
@@ -85,5 +82,5 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
 }
 
 function isWorthKeeping(maintenance: Maintenance): boolean {
-  return maintenance.walBytes() <= keptBytes && maintenance.diskBytes() >= plentyBytes
+  return maintenance.walBytes() <= keptWalBytes && maintenance.diskBytes() >= plentyBytes
 }

@@ -1,9 +1,9 @@
-/** Zeros ahead of the WAL: where they go, and that SQLite takes none for a frame. */
+/** How long the WAL is: where zeros go ahead of it, that SQLite takes none for a frame, and what is cut off. */
 import assert from 'node:assert/strict'
 import { readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { test } from 'node:test'
 import type { Ino } from '../../src/base/index.ts'
-import { Maintenance, Volume, checkVolume, createVolumeFile } from '../../src/engine/index.ts'
+import { Maintenance, Volume, checkVolume, createVolumeFile, keptWalBytes } from '../../src/engine/index.ts'
 import { pageSize } from '../../src/engine/schema.ts'
 import { assertClean, crash, names, seededBytes, withFolder } from '../support.ts'
 import { join } from 'node:path'
@@ -43,6 +43,32 @@ test('behind the last frame the WAL has zeros, enough for what comes next; for w
       volume.sync()
       assert.equal(statSync(`${path}-wal`).size, position(maintenance))
     }
+    maintenance.close()
+    volume.close()
+    assertClean(path)
+  }))
+
+test('what a large write leaves of the WAL is cut off when somebody syncs often and the WAL starts anew, and kept for who writes much', () =>
+  withFolder((folder) => {
+    const path = file(folder)
+    const volume = Volume.open(path)
+    const maintenance = new Maintenance(path)
+    const ino = create(volume, 'file')
+    const sizeAnew = (): number => {
+      maintenance.restartWal()
+      volume.write(ino, 0, seededBytes(1, 100), write)
+      return statSync(`${path}-wal`).size
+    }
+    const megabytes = 1 + keptWalBytes / 2 ** 20
+    for (let i = 0; i < megabytes; i++) volume.write(ino, i << 20, seededBytes(i, 1 << 20), write)
+    assert.ok(sizeAnew() > keptWalBytes)
+    for (let i = 0; i < 200; i++) {
+      volume.write(ino, i << 12, seededBytes(1000 + i, 1 << 12), write)
+      volume.sync()
+    }
+    assert.equal(sizeAnew(), keptWalBytes)
+    for (let i = 0; i < megabytes; i++) volume.write(ino, i << 20, seededBytes(2000 + i, 1 << 20), write)
+    assert.ok(sizeAnew() > keptWalBytes)
     maintenance.close()
     volume.close()
     assertClean(path)
