@@ -8,6 +8,7 @@ import { closeSync, existsSync, fsyncSync, openSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError, S_IFDIR, now, systemCode, uuidv7, type Ino } from '../base/index.ts'
 import { assertOpenable, openConnection, setPragmas, translating, type Connection } from './connection.ts'
+import { assertLength } from './header.ts'
 import { Inodes } from './inodes.ts'
 import { Owner } from './owner.ts'
 import { applicationId, firstIno, migrate, pageSize } from './schema.ts'
@@ -108,6 +109,7 @@ export async function settleVolumeFile(file: string, { ownerTimeoutMs }: { reado
   if (!existsSync(`${file}-wal`)) return
   const owner = await Owner.acquire(file, ownerTimeoutMs)
   try {
+    assertLength(file)
     Volume.open(file).close()
   } finally {
     owner.release()

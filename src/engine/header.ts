@@ -58,7 +58,7 @@ export function findLengthFault(file: string): string | undefined {
   return `byte ${String(expected)}, where the file ends by its header: it has ${String(size)}`
 }
 
-/** Throws EIO for a volume file that is shorter or longer than its header says, as `findLengthFault` finds it. */
+/** Throws EIO for a volume file that is shorter or longer than its header says. Call as its owner, before its first connection, as above. */
 export function assertLength(file: string): void {
   const place = findLengthFault(file)
   if (place === undefined) return

@@ -152,9 +152,9 @@ export class Maintenance {
     return isInMemory(`${this.#file}-wal`)
   }
 
-  /** Reads what of the WAL file is not in memory, for who will write over it. */
-  bringWalIntoMemory(): void {
-    bringIntoMemory(`${this.#file}-wal`)
+  /** Reads what of the WAL file is not in memory, for who will write over it, as far as it gets in about `withinMs`. */
+  bringWalIntoMemory(withinMs: number): void {
+    bringIntoMemory(`${this.#file}-wal`, withinMs)
   }
 
   /** Bytes that the disk has free. */

@@ -13,7 +13,6 @@ import { Content } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
 import { Digests, type DigestMemory } from './digests.ts'
 import { Extents, type SeekTarget } from './extents.ts'
-import { assertLength } from './header.ts'
 import { ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
@@ -120,7 +119,6 @@ export class Volume {
   /** Opens a volume file. Call as its owner (owner.ts), once in a process. Throws ENOENT, EIO. */
   static open(file: string, options: OpenOptions = {}): Volume {
     assertWal(file)
-    assertLength(file)
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {

@@ -23,11 +23,12 @@ export function isInMemory(wal: string): boolean {
   return balance >= 0
 }
 
-/** Reads what of a -wal file is not in memory. Throws what opening it does. */
-export function bringIntoMemory(wal: string): void {
+/** Reads what of a -wal file is not in memory, as far as it gets in about `withinMs`: whoever calls waits. Throws what opening it does. */
+export function bringIntoMemory(wal: string, withinMs: number): void {
   const stretch = Buffer.alloc(stretchBytes)
+  const deadline = performance.now() + withinMs
   eachStretch(wal, (isThere, descriptor, start) => {
-    if (!isThere) readSync(descriptor, stretch, 0, stretchBytes, start)
+    if (!isThere && performance.now() < deadline) readSync(descriptor, stretch, 0, stretchBytes, start)
   })
 }
 

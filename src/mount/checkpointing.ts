@@ -23,6 +23,9 @@ const longIdleTicks = 200
 /** not longer than `keptWalBytes`, on a disk that has at least so many more, and in memory (engine/wal-memory.ts). */
 const plentyBytes = 1 << 30
 
+/** How long this thread may read for that, in ms: what is asked of it meanwhile waits. A disk that is slower keeps no long WAL. */
+const mostReadMs = 250
+
 /** How often `onPressure` is told at most, in ms. */
 const pressureEveryMs = 1000
 
@@ -58,14 +61,16 @@ export function startCheckpointing(options: CheckpointingOptions): () => void {
 }
 
 function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOptions): () => void {
-  let lastFrames = 0
+  let last = { frames: 0, remaining: 0 }
   let quietTicks = 0
   let toldAt = 0
   return () => {
     const { framesCheckpointed, framesRemaining } = maintenance.walFrames()
     const frames = framesCheckpointed + framesRemaining
-    quietTicks = frames === lastFrames ? quietTicks + 1 : 0
-    lastFrames = frames
+    // One that was wholly copied starts anew with the next commit, and may have as many frames as before.
+    const isQuiet = frames === last.frames && framesRemaining <= last.remaining
+    quietTicks = isQuiet ? quietTicks + 1 : 0
+    last = { frames, remaining: framesRemaining }
     const walBytes = frames * pageSize
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
@@ -73,10 +78,12 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
       onPressure(walBytes)
       return
     }
-    if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) maintenance.checkpoint()
+    if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) {
+      last = { frames, remaining: maintenance.checkpoint().framesRemaining }
+    }
     if (walBytes > walRestartBytes && quietTicks === 0) maintenance.restartWal() // one that is wholly copied starts anew by itself
     if (quietTicks % idleTicks !== 0 || quietTicks === 0 || maintenance.walBytes() === 0) return
-    if (quietTicks === idleTicks && isWorthKeeping(maintenance)) maintenance.bringWalIntoMemory()
+    if (quietTicks === idleTicks && isWorthKeeping(maintenance)) maintenance.bringWalIntoMemory(mostReadMs)
     else if (quietTicks >= longIdleTicks || !isWorthKeeping(maintenance) || !maintenance.isWalInMemory()) maintenance.truncateWal()
   }
 }

@@ -6,7 +6,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, type Logger } from '../base/index.ts'
-import { Maintenance, Owner, WriteGate, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
+import { Maintenance, Owner, WriteGate, assertLength, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
 import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
 import { lockFd } from './descriptors.ts'
@@ -89,6 +89,7 @@ export class Serving {
     this.#owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
     this.#setTitle('serving')
     try {
+      assertLength(file)
       this.#opened = this.#open()
       if (holdSnapshot) this.#snapshots.set(0, this.#maintenance.acquireSnapshot())
       const handover = await this.#mount(this.#opened)
@@ -118,6 +119,7 @@ export class Serving {
     const { file } = this.#options
     this.#owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
     if (this.#opened === undefined) {
+      assertLength(file)
       this.#opened = this.#open()
       await this.#server.open(this.#parts(this.#opened, false))
     }

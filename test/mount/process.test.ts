@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, statfsSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
@@ -235,6 +235,41 @@ test('a process whose starter is gone unmounts and ends', () =>
     await shell('while findmnt -rn "$1" || test -e "$2-wal"; do sleep 0.02; done; while test -n "$(ls "$3")"; do sleep 0.02; done', mountpoint, file, join(folder, 'run')) // prettier-ignore
     assertClean(file)
   }))
+
+test('a volume file that is longer or shorter than its header says is not mounted: the byte is named, and nothing is changed', () =>
+  withFolder(async (folder) => {
+    const [file, mountpoint] = [join(folder, 'volume.sqlite'), join(folder, 'mount')]
+    mkdirSync(mountpoint)
+    createVolumeFile(file)
+    const whole = readFileSync(file)
+    for (const wrong of [whole.length + 4096, whole.length - 4096]) {
+      truncateSync(file, wrong)
+      const before = readFileSync(file)
+      const { error } = await new TestMount(file, mountpoint).event('failed')
+      assert.ok(error.message.includes(`byte ${String(Math.min(wrong, whole.length))}`), error.message)
+      assert.ok(readFileSync(file).equals(before) && !existsSync(`${file}-wal`))
+      writeFileSync(file, whole)
+    }
+  }))
+
+testBoth(
+  "a process has SQLite's locks on its file: another SQLite that reads it leaves the WAL, and what was synced survives a kill",
+  async (mount) => {
+    const { file, mountpoint } = mount
+    // proc_locks(5): of each lock its kind, the process, and the file as major:minor:inode
+    const held = new RegExp(`POSIX .* ${String(mount.pid)} [0-9a-f]+:[0-9a-f]+:${String(statSync(file).ino)} `)
+    assert.match(readFileSync('/proc/locks', 'utf8'), held)
+    await shell('sqlite3 "$1" "SELECT count(*) FROM inodes"', file)
+    assert.ok(existsSync(`${file}-wal`))
+    await shell('for i in 1 2 3; do echo $i > "$1/$i"; sync "$1/$i"; done', mountpoint)
+    process.kill(mount.pid, 'SIGKILL')
+    assert.equal(await mount.ended(), 128 + 9)
+    await shell('umount -l "$1"', mountpoint)
+    const again = await mountFile(file, mountpoint)
+    assert.equal(await shell('cd "$1"; cat 1 2 3 | tr "\\n" " "', mountpoint), '1 2 3 ')
+    await again.stop()
+  },
+)
 
 test('a second mount of a served file is refused with who holds it', () =>
   withMount(async (mount, folder) => {
