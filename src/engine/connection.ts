@@ -17,7 +17,7 @@ export type Statement<Bind extends unknown[], Row = unknown> = Database.Statemen
 process.env['SQLITE_USE_URI'] = '1'
 
 /** How long SQLite waits for a lock of our own other connection (a checkpoint, a snapshot's begin), in ms; it is held for moments. */
-const busyTimeoutMs = 30_000
+export const busyTimeoutMs = 30_000
 
 /** SQLite's page cache of the connection that serves, and of those beside it, in KiB: index pages of some million files, and next to nothing. */
 const servingCacheKib = 24_576

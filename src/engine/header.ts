@@ -4,7 +4,8 @@
  * Keeps: what passes calls itself a volume of a version that this code knows. Leaves: whether that is true to check.ts.
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
-import { ErrnoError } from '../base/index.ts'
+import { ErrnoError, messageOf, systemCode } from '../base/index.ts'
+import { assertOpenable } from './connection.ts'
 import { applicationId, schemaVersion } from './schema.ts'
 
 export const headerBytes = 100
@@ -60,7 +61,8 @@ export function findLengthFault(file: string): string | undefined {
 
 /** Throws EIO for a volume file that is shorter or longer than its header says. Call as its owner, before its first connection, as above. */
 export function assertLength(file: string): void {
-  const place = findLengthFault(file)
+  assertOpenable(file)
+  const place = naming(file, () => findLengthFault(file))
   if (place === undefined) return
   const hint = 'nothing was changed: restore it from an export; what is too long only because of bytes that are not its own, cut there'
   throw new ErrnoError('EIO', `volume file ${file}: damaged at ${place}`, { hint })
@@ -74,6 +76,15 @@ function sizeByHeader(header: Buffer): number {
   if (header.length < headerBytes || header.readUInt32BE(24) !== header.readUInt32BE(92)) return 0
   const size = header.readUInt16BE(16)
   return header.readUInt32BE(28) * (size === 1 ? 65_536 : size)
+}
+
+/** Runs `work`, and has what it fails with name the file. */
+function naming<T>(file: string, work: () => T): T {
+  try {
+    return work()
+  } catch (cause) {
+    throw new ErrnoError(systemCode(cause) === 'EACCES' ? 'EACCES' : 'EIO', `volume file ${file}: ${messageOf(cause)}`, { cause })
+  }
 }
 
 function sizeOf(file: string): number {

@@ -8,7 +8,7 @@ import { fdatasyncSync, openSync, statSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
-import { openConnection, translating, type Connection, type Statement } from './connection.ts'
+import { busyTimeoutMs, openConnection, translating, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
@@ -40,6 +40,9 @@ export const walRestartBytes = 64 << 20
 
 /** Uncopied bytes that a restart of the WAL may leave to its last step: some milliseconds. */
 const lastStepBytes = 1 << 20
+
+/** How long that step may wait for who reads the WAL or writes, in ms: nobody can write meanwhile. */
+const lastStepTimeoutMs = 500
 
 /** Passes before that; each copies what was written during the one before, a third to a half of that one. */
 const mostPasses = 6
@@ -147,9 +150,9 @@ export class Maintenance {
     return statSync(`${this.#file}-wal`, { throwIfNoEntry: false })?.size ?? 0
   }
 
-  /** Whether most of the WAL file is in memory. */
-  isWalInMemory(): boolean {
-    return isInMemory(`${this.#file}-wal`)
+  /** Whether most of the WAL file is in memory, as far as can be said in about `withinMs`. */
+  isWalInMemory(withinMs: number): boolean {
+    return isInMemory(`${this.#file}-wal`, withinMs)
   }
 
   /** Reads what of the WAL file is not in memory, for who will write over it, as far as it gets in about `withinMs`. */
@@ -178,12 +181,25 @@ export class Maintenance {
     return this.#checkpoint('NOOP')
   }
 
-  /** Has the next writer start the WAL anew; it keeps its disk space. Writers wait for the last step, so all that can be is done before. */
-  restartWal(): void {
+  /**
+   * Has the next writer start the WAL anew; it keeps its disk space. Writers wait for the last step, so all that can be is done before.
+   * Returns false where somebody else reads the WAL (another SQLite on this file): it goes on growing then.
+   */
+  restartWal(): boolean {
     this.#catchUp()
     this.#syncFile()
     this.#catchUp() // what was written meanwhile
-    this.#gate.closed(() => this.#checkpoint('RESTART'))
+    return this.#lastStep('RESTART')
+  }
+
+  /** Waits for the transaction under way, keeps the next one waiting, and for whoever reads the WAL only as long as that may be. */
+  #lastStep(mode: 'RESTART' | 'TRUNCATE'): boolean {
+    this.#checkpointer.pragma(`busy_timeout = ${String(lastStepTimeoutMs)}`)
+    try {
+      return this.#gate.closed(() => !this.#checkpoint(mode).isBusy)
+    } finally {
+      this.#checkpointer.pragma(`busy_timeout = ${String(busyTimeoutMs)}`)
+    }
   }
 
   /** Copies until little is left beside one who goes on writing. */
@@ -208,8 +224,8 @@ export class Maintenance {
   truncateWal(): CheckpointResult {
     const passive = this.#checkpoint('PASSIVE')
     if (this.#snapshots.size > 0) return passive
-    this.#gate.closed(() => this.#checkpoint('TRUNCATE')) // reports 0 and 0 when it could: hence the counting before
-    const { framesRemaining } = this.#checkpoint('NOOP')
+    this.#lastStep('TRUNCATE') // reports 0 and 0 when it could: hence the counting before
+    const { framesRemaining } = this.walFrames()
     const copied = passive.framesCheckpointed + passive.framesRemaining - framesRemaining
     return { framesCheckpointed: Math.max(copied, passive.framesCheckpointed), framesRemaining }
   }
@@ -327,7 +343,7 @@ export class Maintenance {
   }
 
   /** One checkpoint, sqlite3_wal_checkpoint_v2(). The row is (busy, frames in the WAL, frames copied); -1 without a WAL. */
-  #checkpoint(mode: CheckpointMode): CheckpointResult {
+  #checkpoint(mode: CheckpointMode): CheckpointResult & { readonly isBusy: boolean } {
     const rows: unknown = translating(this.#file, () => checkpoint(this.#checkpointer, mode, this.#lostSync))
     const row: unknown = Array.isArray(rows) ? rows[0] : undefined
     if (typeof row !== 'object' || row === null || !('log' in row) || !('checkpointed' in row)) {
@@ -335,6 +351,6 @@ export class Maintenance {
     }
     const frames = Math.max(0, Number(row.log))
     const copied = Math.max(0, Number(row.checkpointed))
-    return { framesCheckpointed: copied, framesRemaining: frames - copied }
+    return { framesCheckpointed: copied, framesRemaining: frames - copied, isBusy: 'busy' in row && row.busy !== 0 }
   }
 }

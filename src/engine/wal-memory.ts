@@ -14,10 +14,10 @@ const memoryMs = 0.02
 
 const byte = Buffer.alloc(1)
 
-/** Whether most of a -wal file is in memory. Throws what opening it does. */
-export function isInMemory(wal: string): boolean {
+/** Whether most of a -wal file is in memory, as far as can be said in about `withinMs`. Throws what opening it does. */
+export function isInMemory(wal: string, withinMs: number): boolean {
   let balance = 0
-  eachStretch(wal, (isThere) => {
+  eachStretch(wal, withinMs, (isThere) => {
     balance += isThere ? 1 : -1
   })
   return balance >= 0
@@ -26,18 +26,18 @@ export function isInMemory(wal: string): boolean {
 /** Reads what of a -wal file is not in memory, as far as it gets in about `withinMs`: whoever calls waits. Throws what opening it does. */
 export function bringIntoMemory(wal: string, withinMs: number): void {
   const stretch = Buffer.alloc(stretchBytes)
-  const deadline = performance.now() + withinMs
-  eachStretch(wal, (isThere, descriptor, start) => {
-    if (!isThere && performance.now() < deadline) readSync(descriptor, stretch, 0, stretchBytes, start)
+  eachStretch(wal, withinMs, (isThere, descriptor, start) => {
+    if (!isThere) readSync(descriptor, stretch, 0, stretchBytes, start)
   })
 }
 
-/** Calls `visit` for each stretch with whether a page of it, another one each time, is in memory. */
-function eachStretch(wal: string, visit: (isThere: boolean, descriptor: number, start: number) => void): void {
+/** Calls `visit` for each stretch, until the time is over, with whether a page of it, another one each time, is in memory. */
+function eachStretch(wal: string, withinMs: number, visit: (isThere: boolean, descriptor: number, start: number) => void): void {
+  const deadline = performance.now() + withinMs
   const descriptor = openSync(wal, 'r') // SQLite takes no lock on it that closing could drop
   try {
     const { size } = fstatSync(descriptor)
-    for (let start = 0; start < size; start += stretchBytes) {
+    for (let start = 0; start < size && performance.now() < deadline; start += stretchBytes) {
       const place = start + Math.floor(Math.random() * Math.min(stretchBytes, size - start))
       const startedAt = performance.now()
       readSync(descriptor, byte, 0, 1, place)

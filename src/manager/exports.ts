@@ -48,6 +48,8 @@ export class Exports {
   readonly #log: Logger
   /** Oldest first. */
   readonly #leases = new Set<Lease>()
+  /** Of leases that are none any more: their files may be open still. */
+  readonly #endings = new Set<Promise<void>>()
   /** Tags of all bytes sent so far: a client that goes on without a tag may have begun with any of them. */
   readonly #sentTags = new Set<string>()
   /** Until when the WAL counts as too long. */
@@ -95,9 +97,10 @@ export class Exports {
     await Promise.all(complete.map((lease) => this.#end(lease, 'the WAL is to be copied')))
   }
 
-  /** Ends all: streams break off, snapshots are released. */
+  /** Ends all: streams break off, snapshots are released, and no file of one is open any more, whoever has ended it. */
   async endAll(reason: string): Promise<void> {
     await Promise.all([...this.#leases].map((lease) => this.#end(lease, reason)))
+    await Promise.all(this.#endings)
   }
 
   /** From now on `release` lets the snapshot of the file go, the only one an unmounted volume has. */
@@ -194,10 +197,11 @@ export class Exports {
 
   async #end(lease: Lease, reason: string): Promise<void> {
     if (!this.#leases.delete(lease)) return
-    try {
-      await lease.end(reason)
-    } catch (error) {
+    const ending = lease.end(reason).catch((error: unknown) => {
       this.#log.warn({ err: error, tag: lease.tag }, 'a snapshot could not be released') // its FUSE process is gone, or is stuck
-    }
+    })
+    this.#endings.add(ending)
+    await ending
+    this.#endings.delete(ending)
   }
 }

@@ -34,14 +34,14 @@ test('a WAL that the page cache let go of is brought back, and not a byte of it 
     assert.ok(before.length > 8 << 20)
     maintenance.bringWalIntoMemory(10_000)
     assert.ok(cached(wal) >= before.length)
-    assert.ok(isSoon(() => maintenance.isWalInMemory()))
+    assert.ok(isSoon(() => maintenance.isWalInMemory(10_000)))
     drop(wal)
     assert.ok(isSoon(() => { maintenance.bringWalIntoMemory(10_000); return cached(wal) >= before.length }), `${String(cached(wal))} of ${String(before.length)} bytes`) // prettier-ignore
     assert.ok(readFileSync(wal).equals(before))
     maintenance.truncateWal()
     assert.equal(statSync(wal).size, 0)
     maintenance.bringWalIntoMemory(10_000)
-    assert.ok(maintenance.isWalInMemory()) // of nothing, nothing is missing
+    assert.ok(maintenance.isWalInMemory(10_000)) // of nothing, nothing is missing
     maintenance.close()
     volume.close()
     assertClean(file)

@@ -4,6 +4,7 @@ import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import Database from 'better-sqlite3'
 import { makeLogger } from '../../src/base/index.ts'
 import { Maintenance, Volume, createVolumeFile } from '../../src/engine/index.ts'
 import { startCheckpointing } from '../../src/mount/checkpointing.ts'
@@ -15,6 +16,7 @@ test('the WAL of who writes as much again and again is not taken for an idle one
     const disk = join(folder, 'disk') // with little room an idle WAL is emptied after two seconds
     mkdirSync(disk)
     await shell('mount -t tmpfs -o size=64m none "$1"', disk)
+    const after: (() => void)[] = []
     try {
       const file = join(disk, 'v.sqlite')
       createVolumeFile(file)
@@ -22,6 +24,7 @@ test('the WAL of who writes as much again and again is not taken for an idle one
       const ino = makeFile(volume, volume.root, 'file', seededBytes(0, 4096))
       const logger = makeLogger('test', 'warn')
       const stop = startCheckpointing({ maintenance, logger, snapshotWalLimit: 1 << 30, onPressure: () => undefined })
+      after.push(stop)
       let [emptied, longestMs, last] = [0, 0, performance.now()]
       for (let i = 1; i <= 30; i++) {
         if (i > 1 && statSync(`${file}-wal`).size === 0) emptied++
@@ -36,6 +39,37 @@ test('the WAL of who writes as much again and again is not taken for an idle one
       volume.close()
       assertClean(file)
     } finally {
+      for (const each of after) each()
       await shell('umount -l "$1"', disk)
     }
+  }))
+
+test('another SQLite that reads an idle volume keeps writers waiting for a moment only, and once in a while', () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'v.sqlite')
+    createVolumeFile(file)
+    const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
+    const reader = new Database(file, { readonly: true })
+    try {
+      makeFile(volume, volume.root, 'before', seededBytes(1, 4096))
+      reader.exec('BEGIN')
+      assert.equal(reader.prepare('SELECT count(*) FROM dentries').pluck().get(), 1)
+      const ino = makeFile(volume, volume.root, 'after', seededBytes(2, 4096))
+      const start = performance.now()
+      assert.ok(maintenance.truncateWal().framesRemaining > 0)
+      assert.equal(maintenance.restartWal(), false)
+      const seconds = (performance.now() - start) / 1000
+      assert.ok(seconds < 20, `writers would have waited for ${String(seconds)} s`) // SQLite by itself: 30 s each
+      volume.write(ino, 0, seededBytes(3, 4096), { keepTimes: false, killPrivileges: false })
+      assert.equal(reader.prepare('SELECT count(*) FROM dentries').pluck().get(), 1)
+      reader.exec('COMMIT')
+      assert.equal(maintenance.restartWal(), true)
+      assert.equal(maintenance.truncateWal().framesRemaining, 0)
+      assert.equal(statSync(`${file}-wal`).size, 0)
+    } finally {
+      reader.close()
+      maintenance.close()
+      volume.close()
+    }
+    assertClean(file)
   }))

@@ -250,6 +250,8 @@ test('a volume file that is longer or shorter than its header says is not mounte
       assert.ok(readFileSync(file).equals(before) && !existsSync(`${file}-wal`))
       writeFileSync(file, whole)
     }
+    const { error } = await new TestMount(folder, mountpoint).event('failed')
+    assert.ok(error.message.startsWith(`volume file ${folder}: `), error.message)
   }))
 
 testBoth(
