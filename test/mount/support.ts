@@ -7,7 +7,7 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
@@ -193,11 +193,20 @@ export async function copySnapshot(mount: TestMount, folder: string): Promise<st
   return copy
 }
 
-/** Waits until a process of the mount is gone: one that was killed may still read a request on its way out. */
+/** Waits until a process of the mount is gone with all its threads: one that was killed may still read a request on its way out. */
 export async function untilDead(mount: TestMount, pid: number): Promise<void> {
   const identity = identifyProcess(pid)
-  while (identity !== undefined && isRunning(identity)) {
+  while (identity !== undefined && (isRunning(identity) || countThreads(pid) > 1)) {
     assert.ok(mount.isAlive)
     await sleep(1)
+  }
+}
+
+/** The first thread of a process that ends may be a zombie while others still run. */
+function countThreads(pid: number): number {
+  try {
+    return readdirSync(`/proc/${String(pid)}/task`).length
+  } catch {
+    return 0
   }
 }
