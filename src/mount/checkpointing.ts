@@ -26,8 +26,8 @@ const plentyBytes = 1 << 30
 /** How long this thread may read for that, in ms: what is asked of it meanwhile waits. A disk that is slower keeps no long WAL. */
 const mostReadMs = 250
 
-/** After a step that kept writers waiting in vain, since another SQLite reads the WAL, the next is not tried for so long, in ms. */
-const blockedMs = 10_000
+/** After a step that kept writers waiting in vain the next is not tried for a tick, then two, four …, and at most for so long, in ms. */
+const mostPauseMs = 10_000
 
 /** How often `onPressure` is told at most, in ms. */
 const pressureEveryMs = 1000
@@ -67,9 +67,10 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
   let last = { frames: 0, remaining: 0 }
   let quietTicks = 0
   let toldAt = 0
-  let blockedUntil = 0
-  const noteBlocked = (isDone: boolean): void => {
-    if (!isDone) blockedUntil = Date.now() + blockedMs
+  let [pauseMs, pausedUntil] = [0, 0]
+  const note = (isDone: boolean): void => {
+    pauseMs = isDone ? 0 : Math.min(Math.max(2 * pauseMs, intervalMs), mostPauseMs)
+    pausedUntil = Date.now() + pauseMs
   }
   return () => {
     const { framesCheckpointed, framesRemaining } = maintenance.walFrames()
@@ -88,13 +89,13 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
     if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) {
       last = { frames, remaining: maintenance.checkpoint().framesRemaining }
     }
-    if (Date.now() < blockedUntil) return
-    if (walBytes > walRestartBytes && quietTicks === 0) noteBlocked(maintenance.restartWal()) // one that is wholly copied starts anew by itself
+    if (Date.now() < pausedUntil) return
+    if (walBytes > walRestartBytes && quietTicks === 0) note(maintenance.restartWal()) // one that is wholly copied starts anew by itself
     if (quietTicks % idleTicks !== 0 || quietTicks === 0 || maintenance.walBytes() === 0) return
     if (quietTicks === idleTicks && isWorthKeeping(maintenance)) maintenance.bringWalIntoMemory(mostReadMs)
     else if (quietTicks >= longIdleTicks || !isWorthKeeping(maintenance) || !maintenance.isWalInMemory(mostReadMs)) {
       maintenance.truncateWal()
-      noteBlocked(maintenance.walBytes() === 0)
+      note(maintenance.walBytes() === 0)
     }
   }
 }
