@@ -183,7 +183,7 @@ export class Maintenance {
 
   /**
    * Has the next writer start the WAL anew; it keeps its disk space. Writers wait for the last step, so all that can be is done before.
-   * Returns false where somebody else reads the WAL (another SQLite on this file): it goes on growing then.
+   * Returns false where that step waited in vain, most likely for another SQLite that reads the file: the WAL goes on growing then.
    */
   restartWal(): boolean {
     this.#catchUp()
