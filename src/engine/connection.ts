@@ -17,7 +17,7 @@ export type Statement<Bind extends unknown[], Row = unknown> = Database.Statemen
 process.env['SQLITE_USE_URI'] = '1'
 
 /** How long SQLite waits for a lock of our own other connection (a checkpoint, a snapshot's begin), in ms; it is held for moments. */
-export const busyTimeoutMs = 30_000
+const busyTimeoutMs = 30_000
 
 /** SQLite's page cache of the connection that serves, and of those beside it, in KiB: index pages of some million files, and next to nothing. */
 const servingCacheKib = 24_576
@@ -43,6 +43,16 @@ export function openConnection(file: string, use: 'serving' | 'beside' = 'beside
       throw error
     }
   })
+}
+
+/** Runs `work` while SQLite waits for a lock `ms` at most, instead of as long as our connections do. */
+export function withBusyTimeout<T>(connection: Connection, ms: number, work: () => T): T {
+  connection.pragma(`busy_timeout = ${String(ms)}`)
+  try {
+    return work()
+  } finally {
+    connection.pragma(`busy_timeout = ${String(busyTimeoutMs)}`)
+  }
 }
 
 /** Throws EINVAL for a path that better-sqlite3 would take for that of another file, and for a symbolic link. */

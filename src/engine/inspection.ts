@@ -4,11 +4,12 @@
  * Leaves: keeping owners away to owner.ts, what is looked at to check.ts.
  */
 import Database from 'better-sqlite3'
-import { existsSync, rmSync, statSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ErrnoError } from '../base/index.ts'
 import { assertOpenable, assertVolume, translating, type Connection } from './connection.ts'
+import { isAlone } from './file-length.ts'
 
 /** SQLite's page cache while a file is gone through, in KiB. */
 const cacheKib = 65_536
@@ -22,7 +23,7 @@ const cacheKib = 65_536
 export function inspect<T>(file: string, { isLive = false }: { readonly isLive?: boolean }, work: (connection: Connection) => T): T {
   assertOpenable(file)
   if (!existsSync(file)) throw new ErrnoError('ENOENT', `volume file ${file}: does not exist`)
-  const isWhole = !isLive && sizeOf(`${file}-wal`) === 0 && sizeOf(`${file}-journal`) === 0
+  const isWhole = !isLive && isAlone(file)
   const hasIndex = existsSync(`${file}-shm`)
   return translating(file, () => {
     const connection = new Database(nameOf(file, isWhole), { readonly: true })
@@ -60,8 +61,4 @@ function setReadingPragmas(connection: Connection): void {
   connection.pragma('cell_size_check = ON') // damage is found where it is read
   connection.pragma('temp_store = MEMORY') // no file beside the volume
   connection.pragma(`cache_size = -${String(cacheKib)}`)
-}
-
-function sizeOf(file: string): number {
-  return statSync(file, { throwIfNoEntry: false })?.size ?? 0
 }

@@ -4,16 +4,16 @@
  *   the newest of its WAL frames for a page, else the page of the main file.
  * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
  */
-import { fdatasyncSync, openSync, statSync, statfsSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { fdatasyncSync, openSync, statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
-import { busyTimeoutMs, openConnection, translating, type Connection, type Statement } from './connection.ts'
+import { openConnection, translating, withBusyTimeout, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
 import { integer, type Row } from './rows.ts'
 import { pageSize, schemaVersion } from './schema.ts'
+import { freeBytes } from './space.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
 import { bringIntoMemory, isInMemory } from './wal-memory.ts'
 import { WriteGate } from './write-gate.ts'
@@ -162,8 +162,7 @@ export class Maintenance {
 
   /** Bytes that the disk has free. */
   diskBytes(): number {
-    const { bavail, bsize } = statfsSync(dirname(this.#file))
-    return bavail * bsize
+    return freeBytes(this.#file)
   }
 
   /** How many snapshots are held. */
@@ -194,12 +193,7 @@ export class Maintenance {
 
   /** Waits for the transaction under way, keeps the next one waiting, and for whoever reads the WAL only as long as that may be. */
   #lastStep(mode: 'RESTART' | 'TRUNCATE'): boolean {
-    this.#checkpointer.pragma(`busy_timeout = ${String(lastStepTimeoutMs)}`)
-    try {
-      return this.#gate.closed(() => !this.#checkpoint(mode).isBusy)
-    } finally {
-      this.#checkpointer.pragma(`busy_timeout = ${String(busyTimeoutMs)}`)
-    }
+    return withBusyTimeout(this.#checkpointer, lastStepTimeoutMs, () => this.#gate.closed(() => !this.#checkpoint(mode).isBusy))
   }
 
   /** Copies until little is left beside one who goes on writing. */

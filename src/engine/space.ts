@@ -7,7 +7,7 @@
 import { statSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError } from '../base/index.ts'
-import type { Connection } from './connection.ts'
+import { withBusyTimeout, type Connection } from './connection.ts'
 import { checkpoint, type LostSync } from './lost-sync.ts'
 
 /** Bytes that only deleting may use: the WAL frames of some 500 unlinks between two checkpoints. */
@@ -75,15 +75,13 @@ export class Space {
 
   /** Copies the WAL into the file and gives its disk space back, as far as that goes without waiting for anybody but another checkpoint. */
   reclaim(): void {
-    const timeout = Number(this.#connection.pragma('busy_timeout', { simple: true }))
-    this.#connection.pragma('busy_timeout = 0')
     const deadline = Date.now() + otherCheckpointMs
     try {
-      while (isOtherRunning(checkpoint(this.#connection, 'TRUNCATE', this.#lostSync)) && Date.now() < deadline) pause(pollMs)
+      withBusyTimeout(this.#connection, 0, () => {
+        while (isOtherRunning(checkpoint(this.#connection, 'TRUNCATE', this.#lostSync)) && Date.now() < deadline) pause(pollMs)
+      })
     } catch {
       // It fails where it is needed most; whoever wanted the room is told so.
-    } finally {
-      this.#connection.pragma(`busy_timeout = ${String(timeout)}`)
     }
   }
 
@@ -96,10 +94,9 @@ export class Space {
   }
 
   #refresh(): void {
-    const { bsize, bavail } = statfsSync(dirname(this.#file))
     const { growth, inside } = this.#pages()
     // Free pages inside the file need room in the WAL only, so some of the reserve may serve them.
-    this.#budget = bavail * bsize - growth - reserve + Math.min(inside, reserve / 2)
+    this.#budget = freeBytes(this.#file) - growth - reserve + Math.min(inside, reserve / 2)
     this.#refreshedAt = Date.now()
   }
 
@@ -109,6 +106,12 @@ export class Space {
     const size = pragma('page_size')
     return { growth: Math.max(0, pragma('page_count') * size - statSync(this.#file).size), inside: pragma('freelist_count') * size }
   }
+}
+
+/** Bytes that the disk of a file has free. */
+export function freeBytes(file: string): number {
+  const { bavail, bsize } = statfsSync(dirname(file))
+  return bavail * bsize
 }
 
 /** Whether a checkpoint could not even begin because another one runs: SQLite then knows no frames. */
