@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { existsSync, realpathSync, rmSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type DriverName, type LogLevel } from '../base/index.ts'
 import { createVolumeFile } from '../engine/index.ts'
 import { settings } from '../config.ts'
@@ -52,6 +52,7 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
     isLowLatency: wantsLowLatency(lowLatency),
     ownerTimeoutMs,
   }
+  assertOutside(wish)
   const logFile = log === undefined ? undefined : openLogFile(log)
   if (create) createVolumeFile(wish.file)
   return serve(wish, mountpoint, logFile)
@@ -84,6 +85,14 @@ async function serve(wish: StartWish, mountpoint: string, log: number | undefine
   rmSync(wish.runFolder, { recursive: true, force: true }) // it stays when the mount did not end in order
   if (code !== exitCodes.ok) spawnSync('umount', ['-l', '-c', '--', wish.mountpoint], { stdio: 'ignore' }) // nobody serves it
   return code ?? exitCodes.failed
+}
+
+/** SQLite opens the -wal by its path: below the mountpoint the FUSE process would ask itself for it, and wait for ever. */
+function assertOutside({ file, mountpoint }: StartWish): void {
+  if (`${relative(mountpoint, file)}/`.startsWith('../')) return
+  throw new ErrnoError('EINVAL', `volume file ${file}: lies below the mountpoint ${mountpoint}, which would hide it`, {
+    hint: 'mount it elsewhere, or move the file',
+  })
 }
 
 function findDirectory(mountpoint: string): string {

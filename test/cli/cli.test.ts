@@ -89,14 +89,18 @@ for (const [args, message] of misuses) {
 
 test('mount of what cannot be mounted is one line and exit 1', () =>
   withFolder((folder) => {
-    const file = join(folder, 'x')
+    const [file, mountpoint] = [join(folder, 'x'), join(folder, 'mnt')]
     writeFileSync(file, 'no volume '.repeat(1000))
+    mkdirSync(mountpoint)
     for (const [args, message] of [
       [[file, join(folder, 'none')], /none: does not exist/],
       [[file, file], /is not a directory/],
-      [[join(folder, 'none'), folder], /none: does not exist/],
-      [[file, folder], /not a litevol volume|not a database|damaged/],
-      [[file, folder, '--create'], /exists already/],
+      [[join(folder, 'none'), mountpoint], /none: does not exist/],
+      [[file, mountpoint], /not a litevol volume|not a database|damaged/],
+      [[file, mountpoint, '--create'], /exists already/],
+      [[join(mountpoint, 'v'), mountpoint, '--create'], /mnt\/v: lies below the mountpoint \S+mnt, which would hide it/],
+      [[file, folder], /x: lies below the mountpoint/],
+      [[file, '/'], /x: lies below the mountpoint \//],
     ] as const) {
       const { status, stderr } = litevol(['mount', ...args], { LITEVOL_LOG_LEVEL: 'silent' })
       assert.equal(status, 1, stderr)
@@ -104,6 +108,7 @@ test('mount of what cannot be mounted is one line and exit 1', () =>
       assert.equal(stderr.trimEnd().split('\n').length, 1, stderr)
     }
     assert.equal(findMount(folder), undefined)
+    assert.deepEqual(readdirSync(mountpoint), [], 'nothing was made')
   }))
 
 test('check says what is wrong and where: exit 0 sound, 1 findings, 2 cannot be checked', () =>
