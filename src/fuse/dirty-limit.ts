@@ -1,6 +1,6 @@
 /**
  * Raises how many dirty pages the kernel lets a FUSE mount hold: /sys/class/bdi/MAJOR:MINOR, by default 1 % of all.
- * Keeps: at most 20 %; under a memory limit at most a quarter of what it leaves beside the processes, divided by the mounts;
+ * Keeps: at most 20 % and 400 MiB; under a memory limit at most a quarter of what it leaves beside the processes, divided by the mounts;
  *   `strict_limit` 1; never throws.
  * Leaves: finding the device number to mount.ts, the memory limit to memory-limit.ts, setting it anew to mount/dirty-pages.ts.
  *
@@ -8,7 +8,8 @@
  * writer and FUSE process in one cgroup of 300 MiB hung for good with 20 % (design.md, section 5): the FUSE process needs memory to
  * take the very pages that fill the group. Linux 6.18 kills processes of the group instead. A quarter of the whole limit was too much
  * still where the processes themselves need 230 of the 300 MiB: 150 MiB a writer took 132 s, or the FUSE process was killed;
- * with 9 MiB it took 25 s.
+ * with 9 MiB it took 25 s. And the kernel begins to write back at half of the limit: with 900 MiB who writes 512 has written all of it
+ * before the first request comes, and then waits for all of it (docs/performance.md).
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { messageOf, systemCode } from '../base/index.ts'
@@ -16,6 +17,8 @@ import { left, memoryRoom, type MemoryRoom } from './memory-limit.ts'
 import { listMounts } from './mountinfo.ts'
 
 const MAX_RATIO_PERCENT = 20
+/** Half of it is a fraction of a second of writing; random writes seldom have so much before they are synced. */
+const MOST_BYTES = 400 * 2 ** 20
 const MEMORY_SHARE = 1 / 4
 /** However little is left: pages of a few requests of the largest size. */
 const LEAST_BYTES = 4 * 2 ** 20
@@ -35,20 +38,25 @@ export interface DirtyLimitOptions {
   readonly mounts?: number
   /** The memory limit, undefined for none; default: that of this process's cgroup. */
   readonly memory?: MemoryRoom | undefined
+  /** How many bytes may be dirty in the whole system, undefined for unknown; default: what the kernel says. */
+  readonly threshold?: number | undefined
 }
 
-/** What is to be set: a share of the dirty threshold, or fewer bytes because of the memory limit. */
-export type DirtyPlan = { readonly kind: 'ratio' } | { readonly kind: 'bytes'; readonly bytes: number; readonly memory: MemoryRoom }
+/** What is to be set: a share of the dirty threshold, or fewer bytes, because of the memory limit or because they are enough. */
+export type DirtyPlan =
+  { readonly kind: 'ratio' } | { readonly kind: 'bytes'; readonly bytes: number; readonly memory: MemoryRoom | undefined }
 
 /** What is to be set now. */
-export function planDirtyLimit(options: Pick<DirtyLimitOptions, 'mounts' | 'memory'> = {}): DirtyPlan {
+export function planDirtyLimit(options: Pick<DirtyLimitOptions, 'mounts' | 'memory' | 'threshold'> = {}): DirtyPlan {
   const memory = 'memory' in options ? options.memory : memoryRoom()
-  if (memory === undefined) return { kind: 'ratio' }
-  const share = Math.floor((left(memory) * MEMORY_SHARE) / (options.mounts ?? countMounts()))
-  const bytes = Math.max(LEAST_BYTES, share)
-  const threshold = dirtyThreshold()
-  if (threshold !== undefined && bytes >= (threshold * MAX_RATIO_PERCENT) / 100) return { kind: 'ratio' }
-  return { kind: 'bytes', bytes, memory }
+  const threshold = 'threshold' in options ? options.threshold : dirtyThreshold()
+  const most = Math.min(MOST_BYTES, ((threshold ?? Infinity) * MAX_RATIO_PERCENT) / 100)
+  if (memory !== undefined) {
+    const share = Math.floor((left(memory) * MEMORY_SHARE) / (options.mounts ?? countMounts()))
+    const bytes = Math.max(LEAST_BYTES, share)
+    if (bytes < most) return { kind: 'bytes', bytes, memory }
+  }
+  return most < MOST_BYTES || threshold === undefined ? { kind: 'ratio' } : { kind: 'bytes', bytes: MOST_BYTES, memory: undefined }
 }
 
 /** Sets the limit, by default that of `planDirtyLimit`, and returns one sentence: what was set and why, or why nothing was. */
@@ -73,7 +81,7 @@ function countMounts(): number {
 
 function applyPlan(folder: string, wanted: DirtyPlan): string {
   try {
-    if (wanted.kind === 'bytes') return setBytes(folder, wanted.bytes, wanted.memory)
+    if (wanted.kind === 'bytes') return setBytes(folder, wanted)
     write(folder, 'max_ratio', MAX_RATIO_PERCENT)
     return `dirty limit set to ${MAX_RATIO_PERCENT} % of the dirty threshold`
   } catch (error) {
@@ -82,8 +90,11 @@ function applyPlan(folder: string, wanted: DirtyPlan): string {
 }
 
 /** Sets `max_bytes` (Linux 6.2), or the whole percent below it where the kernel has only `max_ratio`. */
-function setBytes(folder: string, bytes: number, memory: MemoryRoom): string {
-  const why = `a quarter of what the memory limit of ${mib(memory.limit)} leaves, divided by the mounts`
+function setBytes(folder: string, { bytes, memory }: Extract<DirtyPlan, { kind: 'bytes' }>): string {
+  const why =
+    memory === undefined
+      ? 'with more, writing back begins later'
+      : `a quarter of what the memory limit of ${mib(memory.limit)} leaves, divided by the mounts`
   try {
     write(folder, 'max_bytes', bytes)
     return `dirty limit set to ${mib(bytes)}: ${why}`

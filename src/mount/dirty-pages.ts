@@ -16,7 +16,7 @@ const leastChange = 1 / 8
 /** Starts it for the mount of that device number; returns how to stop it. */
 export function followMemory(device: { readonly major: number; readonly minor: number }, logger: Logger): () => void {
   let current = planDirtyLimit()
-  if (current.kind === 'ratio') return () => undefined
+  if (current.kind === 'ratio' || current.memory === undefined) return () => undefined
   const timer = setInterval(() => {
     const wanted = planDirtyLimit()
     if (!isChange(current, wanted)) return

@@ -79,12 +79,22 @@ describe('dirty limit', () => {
 
   it('is 20 % without a memory limit, strict', () => {
     const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'])
-    const sentence = setDirtyLimit({ ...mount, bdiRoot, memory: undefined, readAheadKb: 512 })
+    const sentence = setDirtyLimit({ ...mount, bdiRoot, memory: undefined, threshold: 1999 * 2 ** 20, readAheadKb: 512 })
     assert.equal(sentence, 'dirty limit set to 20 % of the dirty threshold; read-ahead set to 512 KiB')
     assert.deepEqual(
       ['max_ratio', 'max_bytes', 'strict_limit', 'read_ahead_kb'].map((name) => valueOf(bdiRoot, name)),
       ['20', '', '1', '512'],
     )
+  })
+
+  it('is 400 MiB where 20 % are more, also under a large memory limit', () => {
+    const threshold = 4000 * 2 ** 20
+    for (const room of [undefined, { limit: 2 ** 34, taken: 0 }]) {
+      const bdiRoot = bdi(['max_ratio', 'max_bytes', 'strict_limit'])
+      const sentence = setDirtyLimit({ ...mount, bdiRoot, memory: room, threshold })
+      assert.equal(sentence, 'dirty limit set to 400 MiB: with more, writing back begins later')
+      assert.deepEqual([valueOf(bdiRoot, 'max_ratio'), valueOf(bdiRoot, 'max_bytes')], ['', String(400 * 2 ** 20)])
+    }
   })
 
   it('is a quarter of what the memory limit leaves, divided by the mounts', () => {
