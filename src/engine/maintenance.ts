@@ -12,7 +12,7 @@ import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
 import { integer, type Row } from './rows.ts'
-import { pageSize, schemaVersion } from './schema.ts'
+import { schemaVersion } from './schema.ts'
 import { freeBytes } from './space.ts'
 import { prepareStateReader, type StateSummary } from './state.ts'
 import { bringIntoMemory, isInMemory } from './wal-memory.ts'
@@ -70,6 +70,8 @@ interface ContentTables {
 }
 
 export class Maintenance {
+  /** Of this file, in bytes. */
+  readonly pageSize: number
   readonly #file: string
   readonly #lostSync: LostSync
   readonly #checkpointer: Connection
@@ -95,6 +97,7 @@ export class Maintenance {
     this.#gate = gate
     this.#checkpointer = openConnection(file)
     this.#locker = openConnection(file)
+    this.pageSize = this.#pragma('page_size')
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
     this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)
@@ -117,7 +120,7 @@ export class Maintenance {
 
   /** The state as committed now, and the bytes the file has when checkpointed. */
   state(): StateSummary & { readonly sizeBytes: number } {
-    return translating(this.#file, () => ({ ...this.#readState(), sizeBytes: this.#pragma('page_count') * this.#pragma('page_size') }))
+    return translating(this.#file, () => ({ ...this.#readState(), sizeBytes: this.#pragma('page_count') * this.pageSize }))
   }
 
   /** As Volume.seek, by what is committed now. Throws ENXIO, ESTALE. */
@@ -198,7 +201,7 @@ export class Maintenance {
 
   /** Copies until little is left beside one who goes on writing. */
   #catchUp(): void {
-    for (let pass = 0; pass < mostPasses && this.walFrames().framesRemaining * pageSize > lastStepBytes; pass++) this.checkpoint()
+    for (let pass = 0; pass < mostPasses && this.walFrames().framesRemaining * this.pageSize > lastStepBytes; pass++) this.checkpoint()
   }
 
   /**
@@ -248,7 +251,7 @@ export class Maintenance {
   #checkpointIfRoom(): void {
     try {
       const { framesCheckpointed, framesRemaining } = this.checkpoint()
-      if (this.#snapshots.size === 0 && (framesCheckpointed + framesRemaining) * pageSize > walRestartBytes) this.restartWal()
+      if (this.#snapshots.size === 0 && (framesCheckpointed + framesRemaining) * this.pageSize > walRestartBytes) this.restartWal()
     } catch (error) {
       if (!(error instanceof ErrnoError) || error.code !== 'ENOSPC') throw error
     }
@@ -273,7 +276,7 @@ export class Maintenance {
       const walFrames = framesRemaining === 0 ? 0 : framesCheckpointed + framesRemaining
       const pageCount = Number(connection.pragma('page_count', { simple: true }))
       this.#snapshots.add(reader)
-      return { pageSize: this.#pragma('page_size'), pageCount, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
+      return { pageSize: this.pageSize, pageCount, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
     } finally {
       this.#locker.exec('ROLLBACK')
     }

@@ -7,9 +7,12 @@
 /** `PRAGMA application_id` of every volume file: "LtVl" in ASCII. */
 export const applicationId = 0x4c74566c
 
-/** Page size in bytes of new volume files: a commit writes whole pages, and most commits change a few bytes in a few of them. 8 KiB stores large
- *  chunks a tenth faster, and costs a third more for each small change. */
-export const pageSize = 4096
+/**
+ * Page size in bytes of new volume files; others, as those of earlier builds with 4096, keep theirs. A commit writes whole pages, most of
+ * which it changes by a few bytes, but each page is two writes to the WAL and two steps of a checkpoint. Of 4, 8, 16 and 64 KiB measured
+ * best: 4 stores large files a sixth slower, 16 an application's transactions a third (docs/performance.md).
+ */
+export const pageSize = 8192
 
 /**
  * Files are cut at multiples of this many bytes; no extent and no chunk is longer (format.md). Power of two.

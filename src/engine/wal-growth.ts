@@ -16,7 +16,7 @@ import type { WalSync } from './wal-sync.ts'
 const pieceBytes = 64 << 10
 
 /** What a transaction adds besides its content: some pages of the tables. */
-const overhead = 32 << 10
+const overheadFrames = 8
 
 /** So many bytes must have been written since the last sync. */
 const leastUnsynced = 1 << 20
@@ -54,7 +54,7 @@ export class WalGrowth {
 
   /** Has the file reach as far as a transaction will that adds `bytes` of content. Call just before it begins. */
   prepare(bytes: number): void {
-    const need = overhead + bytes + bytes / 16
+    const need = overheadFrames * this.#frameBytes + bytes + bytes / 16
     this.#spare -= need
     this.#unsynced += need
     if (this.#unsynced < leastUnsynced) return

@@ -6,7 +6,7 @@
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
-import { keptWalBytes, pageSize, walRestartBytes, type Maintenance } from '../engine/index.ts'
+import { keptWalBytes, walRestartBytes, type Maintenance } from '../engine/index.ts'
 
 /** How often it looks, in ms. */
 const intervalMs = 100
@@ -79,14 +79,14 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
     const isQuiet = frames === last.frames && framesRemaining <= last.remaining
     quietTicks = isQuiet ? quietTicks + 1 : 0
     last = { frames, remaining: framesRemaining }
-    const walBytes = frames * pageSize
+    const walBytes = frames * maintenance.pageSize
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
       toldAt = Date.now()
       onPressure(walBytes)
       return
     }
-    if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * pageSize > copyBytes)) {
+    if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * maintenance.pageSize > copyBytes)) {
       last = { frames, remaining: maintenance.checkpoint().framesRemaining }
     }
     if (Date.now() < pausedUntil) return

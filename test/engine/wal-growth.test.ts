@@ -37,6 +37,7 @@ test('behind the last frame the WAL has zeros, enough for what comes next; for w
       assert.equal(wal.length % (64 << 10), 0)
       assert.ok(wal.subarray(end).every((byte) => byte === 0))
     }
+    volume.sync()
     maintenance.truncateWal()
     for (let i = 0; i < 40; i++) {
       volume.write(ino, i << 16, seededBytes(100 + i, 1 << 16), write)
@@ -74,6 +75,13 @@ test('what a large write leaves of the WAL is cut off when somebody syncs often 
     assertClean(path)
   }))
 
+/** How many bytes of a WAL are behind its last frame: each frame has the salts of the header, https://www.sqlite.org/fileformat2.html#walformat */
+const behindLastFrame = (wal: Buffer): number => {
+  let end = 32
+  while (wal.subarray(end + 8, end + 16).equals(wal.subarray(16, 24))) end += 24 + pageSize
+  return wal.length - end
+}
+
 test('a WAL that was emptied or started anew meanwhile is written as before', () =>
   withFolder((folder) => {
     const path = file(folder)
@@ -100,10 +108,12 @@ test('a WAL that was emptied or started anew meanwhile is written as before', ()
 
 test('zeros behind the last commit of a killed process are no damage, nor is their lack', () =>
   withFolder((folder) => {
-    for (const cut of [0, 1000, 60_000]) {
+    for (const part of [0, 0.1, 1]) {
       const path = file(folder)
       crash(path, `for (let i = 0; i < 60; i++) volume.create(volume.root, Buffer.from('a' + i), { uid: 0, gid: 0, mode: 0o100644 })`)
-      truncateSync(`${path}-wal`, statSync(`${path}-wal`).size - cut)
+      const wal = readFileSync(`${path}-wal`)
+      assert.ok(behindLastFrame(wal) > 1000)
+      truncateSync(`${path}-wal`, wal.length - Math.floor(part * behindLastFrame(wal)))
       rmSync(`${path}-shm`, { force: true })
       assert.deepEqual(checkVolume(path, { deep: true }), [])
       const volume = Volume.open(path)
