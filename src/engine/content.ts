@@ -59,24 +59,25 @@ export class Content {
     const end = offset + data.length
     assertSize(ino, end)
     if (data.length === 0) return // write(2): it has no effect, nor does it make the file longer
-    const stored = inode.stored + this.#writeBlocks(inode, offset, cutAtBlocks(offset, data))
+    const stored = inode.stored + this.#writeBlocks(inode, offset, data)
     const { keepTimes, clearMode } = options
     if (keepTimes && stored === inode.stored && end <= inode.size && (inode.mode & clearMode) === 0) return
     this.#inodes.update(inode, this.#written(inode, stored, Math.max(inode.size, end), options))
   }
 
-  /** Writes parts that each lie in one block, one behind the other; returns how many bytes more are stored then. */
-  #writeBlocks(inode: Inode, offset: number, parts: readonly Buffer[]): number {
-    this.#digests.expect(parts.slice(1).filter((part) => part.length === blockSize)) // the first is asked about at once
+  /** Returns how many bytes more are stored then. */
+  #writeBlocks(inode: Inode, offset: number, data: Buffer): number {
+    const second = blockEnd(offset) // what lies before it is asked about at once
+    if (second < offset + data.length) this.#digests.expect(second, data.subarray(second - offset))
     try {
       let [at, added] = [offset, 0]
-      for (const part of parts) {
+      for (const part of cutAtBlocks(offset, data)) {
         added += part.length - this.#replace(inode, at, part)
         at += part.length
       }
       return added
     } finally {
-      this.#digests.clear()
+      this.#digests.forget(data)
     }
   }
 

@@ -2,7 +2,7 @@
  * The digest thread: computes digests of content for the thread that writes it, while that one is busy with SQLite.
  * Keeps: it touches nothing but the memory that it was given, writes no file, stands back for the other threads of the process, and ends
  *   with its process.
- * Leaves: what is computed to digests.ts; starting it, by path, to mount/digest-helper.ts.
+ * Leaves: what is computed to digests.ts; starting it, by path, to mount/helper-threads.ts.
  */
 import { readlinkSync } from 'node:fs'
 import { setPriority } from 'node:os'

@@ -3,7 +3,8 @@
  *   large write, so a second thread computes ahead those of content that lies in memory shared with it. (Reading gains nothing by it: 28 %
  *   less throughput, measured. A CRC takes less time than telling another thread.)
  * Keeps: an answer is that of the very bytes that were asked about: the other thread was done with them before they may have changed, or
- *   what it finds is not looked at; nobody waits for it, and without it everything is computed here.
+ *   what it finds is not looked at; nobody waits for it, and without it everything is computed here. Who expects content says when it may
+ *   change.
  * Leaves: starting that thread (digest-thread.ts) to who has the volume open; what a digest is for to codec.ts.
  *
  * The board, in shared memory: three words (a bell that rings for new jobs, whether a helper is there, whether it sleeps), then for each
@@ -13,8 +14,8 @@
 import { addressLength, checksum, chunkAddress } from './checksums.ts'
 import { blockSize, pieceSize, piecesPerChunk } from './schema.ts'
 
-/** As many as a request of 1 MiB has whole blocks, and then some. */
-const mostJobs = 16
+/** As many as two requests of 1 MiB have whole blocks, and then some. */
+const mostJobs = 32
 
 /** Places on the board, in words of 32 bits. */
 const bellAt = 0
@@ -30,6 +31,8 @@ const lengthAt = 3
 const checksumsAt = 4
 const addressAt = checksumsAt + piecesPerChunk
 const jobWords = addressAt + addressLength / 4
+
+const jobNumbers = Array.from({ length: mostJobs }, (_, job) => job)
 
 const boardBytes = 4 * (firstJobAt + mostJobs * jobWords)
 
@@ -167,22 +170,24 @@ export class Digests {
     return memory
   }
 
-  /** Digests of these, and of none before, will be asked for, most likely in this order; none of them changes until `clear`. */
-  expect(contents: readonly Buffer[]): void {
+  /**
+   * Digests of the whole blocks of `data`, which is to be written at `offset` of a file, will be asked for, most likely in their order and
+   * after those that were expected before. None of it changes until `forget`.
+   */
+  expect(offset: number, data: Buffer): void {
     const board = this.#board
     if (board === undefined) return
-    this.clear()
-    let job = 0
-    for (const content of contents) {
-      while (job < mostJobs && !board.isDone(job)) job++
-      if (job < mostJobs && board.canHelpWith(content)) this.#offer(board, { content, job: job++ })
-    }
-    if (this.#expected.length > 0) board.ring()
+    const known = this.#expected.length
+    for (const content of wholeBlocks(offset, data)) if (this.#find(content) === undefined) this.#offer(board, content)
+    if (this.#expected.length > known) board.ring()
   }
 
-  #offer(board: Board, expected: Expected): void {
-    board.offer(expected.job, expected.content)
-    this.#expected.push(expected)
+  #offer(board: Board, content: Buffer): void {
+    if (!board.canHelpWith(content)) return
+    const job = jobNumbers.find((each) => board.isDone(each) && !this.#expected.some(({ job: taken }) => taken === each))
+    if (job === undefined) return
+    board.offer(job, content)
+    this.#expected.push({ content, job })
   }
 
   /** As `chunkAddress`. */
@@ -195,22 +200,35 @@ export class Digests {
     return this.#answered(content, (board, job) => board.checksums(job))
   }
 
-  /** What was expected is not needed any more: it may change from now on. */
-  clear(): void {
-    for (const { job } of this.#expected) if (this.#board?.claim(job) === true) this.#board.finish(job)
-    this.#expected = []
+  /** What was expected of `data` is not needed any more: it may change from now on. */
+  forget(data: Buffer): void {
+    const isPart = ({ content }: Expected): boolean => content.buffer === data.buffer && isWithin(content, data)
+    for (const each of this.#expected) if (isPart(each) && this.#board?.claim(each.job) === true) this.#board.finish(each.job)
+    this.#expected = this.#expected.filter((each) => !isPart(each))
   }
 
   /** What the board answers about content; undefined where it was not expected, and where the helper is not done with it. */
   #answered<T>(content: Buffer, read: (board: Board, job: number) => T): T | undefined {
-    const { buffer, byteOffset, length } = content
-    const found = this.#expected.find(
-      ({ content: each }) => each.byteOffset === byteOffset && each.length === length && each.buffer === buffer,
-    )
+    const found = this.#find(content)
     if (this.#board === undefined || found === undefined) return undefined
     if (this.#board.claim(found.job)) this.#board.work(found.job)
     return this.#board.isDone(found.job) ? read(this.#board, found.job) : undefined
   }
+
+  #find({ buffer, byteOffset, length }: Buffer): Expected | undefined {
+    return this.#expected.find(({ content }) => content.byteOffset === byteOffset && content.length === length && content.buffer === buffer)
+  }
+}
+
+/** The blocks of a file that lie whole in `data`, which is to be written at `offset`. */
+function wholeBlocks(offset: number, data: Buffer): Buffer[] {
+  const first = (blockSize - (offset % blockSize)) % blockSize
+  const count = Math.max(0, Math.floor((data.length - first) / blockSize))
+  return Array.from({ length: count }, (_, block) => data.subarray(first + block * blockSize, first + (block + 1) * blockSize))
+}
+
+function isWithin(content: Buffer, data: Buffer): boolean {
+  return content.byteOffset >= data.byteOffset && content.byteOffset + content.length <= data.byteOffset + data.length
 }
 
 /** Where a field of a job is. */

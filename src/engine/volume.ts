@@ -11,7 +11,7 @@ import { Collector } from './collector.ts'
 import { openConnection, translating, type Connection } from './connection.ts'
 import { Content } from './content.ts'
 import { Dentries, type Dentry } from './dentries.ts'
-import { Digests, type DigestMemory } from './digests.ts'
+import { Digests } from './digests.ts'
 import { Extents, type SeekTarget } from './extents.ts'
 import { ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
@@ -64,6 +64,8 @@ export class Volume {
   readonly file: string
   /** The root directory. */
   readonly root: Ino
+  /** Those of what is written, which another thread may compute. */
+  readonly digests = new Digests()
   readonly #connection: Connection
   readonly #transactions: Transactions
   readonly #state: State
@@ -75,7 +77,6 @@ export class Volume {
   readonly #namespace: Namespace
   readonly #content: Content
   readonly #collector: Collector
-  readonly #digests = new Digests()
   readonly #walGrowth: WalGrowth
   readonly #walSync: WalSync
 
@@ -88,7 +89,7 @@ export class Volume {
     this.#connection = connection
     this.#walSync = new WalSync(file, lostSync)
     this.#walGrowth = new WalGrowth(this.#walSync, connection)
-    const chunks = new Chunks(connection, this.#digests)
+    const chunks = new Chunks(connection, this.digests)
     this.#state = new State(connection, fuseConnection)
     this.#space = new Space(file, connection, lostSync)
     this.#inodes = new Inodes(connection, this.#state)
@@ -106,7 +107,7 @@ export class Volume {
     this.#xattrs = new Xattrs(connection)
     this.#acls = new Acls(this.#xattrs)
     this.#namespace = new Namespace(this.#inodes, this.#dentries, this.#acls)
-    this.#content = new Content(this.#inodes, chunks, new Extents(connection, chunks), this.#digests)
+    this.#content = new Content(this.#inodes, chunks, new Extents(connection, chunks), this.digests)
     this.#collector = new Collector({
       transactions: this.#transactions,
       inodes: this.#inodes,
@@ -163,11 +164,6 @@ export class Volume {
       this.#walSync.close()
       this.#connection.close() // the last connection removes the -wal
     }
-  }
-
-  /** Counts on another thread, which is to run `serveDigests` with the result, where content lies in `contents`. Once. */
-  shareDigests(contents: readonly SharedArrayBuffer[]): DigestMemory {
-    return this.#digests.share(contents)
   }
 
   /** The request of that number is served from now on (State). */

@@ -14,8 +14,10 @@ import type { InitAnswer, InitOffer, Negotiated } from './negotiate.ts'
 import { findOperation } from './operation-table.ts'
 import type { Operation } from './operation-table.ts'
 import { LATER, PAYLOAD_AT } from './replies.ts'
-import { fillCall, makeCall, prefaulted } from './request.ts'
-import type { Bytes, Call } from './request.ts'
+import { prefaulted } from './prefaulted.ts'
+import type { Bytes } from './prefaulted.ts'
+import { fillCall, makeCall } from './request.ts'
+import type { Call } from './request.ts'
 import { traceOf, uniqueOf } from './trace.ts'
 import type { Trace } from './trace.ts'
 import { UNIQUE_AT, inHeader } from './wire.ts'
@@ -43,6 +45,16 @@ export interface SessionOptions {
   readonly observer?: RequestObserver
   /** Asked before a request that the kernel sends again is served: false has it answered with EIO. Told when it was served. */
   readonly guard?: { enter(request: number): boolean; leave(): void }
+  /** Told of content before it is written, where requests are read ahead. Default: nobody is. */
+  readonly contentAhead?: ContentAhead
+}
+
+/** Who can use content before the WRITE that brings it is served. */
+export interface ContentAhead {
+  /** `data` is to be written at `offset` of some file, and stays as it is until `forget`. Most likely: the WRITE may fail. */
+  expect(offset: number, data: Buffer): void
+  /** Other bytes may be there from now on. */
+  forget(data: Buffer): void
 }
 
 /** What the session adds. */
@@ -52,14 +64,14 @@ export interface DispatcherOptions extends SessionOptions {
 }
 
 /** The read buffer must hold a WRITE with its header; more room keeps the kernel's largest other requests. */
-const REQUEST_SIZE = MAX_WRITE + (1 << 16)
+export const REQUEST_SIZE = MAX_WRITE + (1 << 16)
 /** The reply buffer must hold a READ; a page over it. */
 const REPLY_SIZE = MAX_WRITE + 4096
 
-/** Serves requests out of its own read buffer into its own reply buffer. */
+/** Serves requests out of its own read buffer, or another of at least that size, into its own reply buffer. */
 export class Dispatcher {
-  /** Where a request is to be put. */
-  readonly request: Bytes = prefaulted(REQUEST_SIZE)
+  /** Where a request is to be put, or has been. */
+  request: Bytes = prefaulted(REQUEST_SIZE)
   /** Where its reply stands after `dispatch`. */
   readonly reply: Bytes = prefaulted(REPLY_SIZE)
   readonly #options: SessionOptions

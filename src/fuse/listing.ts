@@ -6,7 +6,8 @@
 import { ErrnoError } from '../base/index.ts'
 import type { DirectoryEntry, Entry } from './filesystem.ts'
 import { PAYLOAD_AT, encodeEntry } from './replies.ts'
-import type { Bytes, Call } from './request.ts'
+import type { Bytes } from './prefaulted.ts'
+import type { Call } from './request.ts'
 import { alignRecord, dirent, entryOut } from './wire.ts'
 
 /** Lists `call.nodeid` from `cookie` on, at most `size` bytes, behind the reply header; returns the bytes filled. */

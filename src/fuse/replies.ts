@@ -8,7 +8,7 @@ import type { Fh } from '../base/index.ts'
 import { FOPEN } from './constants.ts'
 import type { Attributes, Entry, StatFs } from './filesystem.ts'
 import type { InitAnswer } from './negotiate.ts'
-import type { Bytes } from './request.ts'
+import type { Bytes } from './prefaulted.ts'
 import {
   ATTR_OUT_ATTR,
   ENTRY_OUT_ATTR,

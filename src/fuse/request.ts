@@ -8,21 +8,8 @@ import type { Caller, Nodeid } from '../base/index.ts'
 import type { Filesystem } from './filesystem.ts'
 import type { LateSeek } from './late-seek.ts'
 import type { InitAnswer, InitOffer } from './negotiate.ts'
+import type { Bytes } from './prefaulted.ts'
 import { inHeader } from './wire.ts'
-
-/** A buffer and the view over the same bytes. */
-export interface Bytes {
-  readonly buffer: Buffer
-  readonly view: DataView
-  readonly memory: SharedArrayBuffer
-}
-
-/** Allocates `size` bytes whose pages are all there: a page fault inside the kernel's copy, hit by SIGKILL, cost requests
- *  (design.md, section 5: 38 EIO in 150 kills with fresh buffers, none with prefaulted ones). Other threads may be shown them. */
-export function prefaulted(size: number): Bytes {
-  const memory = new SharedArrayBuffer(size)
-  return { buffer: Buffer.from(memory).fill(1), view: new DataView(memory), memory }
-}
 
 /** What a handler sees besides its struct. One object per session, filled anew for each request. */
 export interface Call {

@@ -1,24 +1,29 @@
 /**
  * The session on `/dev/fuse`: reads a request, has it served, writes the reply, until the mount is gone.
- * Keeps: one request at a time, answered before the next is read; blocking calls only, so nothing else runs on this thread.
- * Leaves: what a request means to dispatcher.ts, opening and mounting to mount.ts.
+ * Keeps: one request at a time, answered before the next is served; blocking calls only, so nothing else runs on this thread. The next one
+ *   is read meanwhile only among large writes, and only by who was told to.
+ * Leaves: what a request means to dispatcher.ts, reading ahead to requests-ahead.ts, opening and mounting to mount.ts.
  */
 import { AssertionError } from 'node:assert'
-import { readSync, writeSync } from 'node:fs'
-import { messageOf, systemCode } from '../base/index.ts'
-import { Dispatcher, ERROR_REPLY } from './dispatcher.ts'
+import { writeSync } from 'node:fs'
+import { getSystemErrorName } from 'node:util'
+import { ErrnoError, messageOf, systemCode } from '../base/index.ts'
+import { Dispatcher, ERROR_REPLY, REQUEST_SIZE } from './dispatcher.ts'
 import type { SessionOptions } from './dispatcher.ts'
 import type { Filesystem } from './filesystem.ts'
 import { forgetAttributes } from './notify.ts'
+import { RequestsAhead, isLargeWrite, readRequest, type ReadRequest, type RequestsAheadMemory } from './requests-ahead.ts'
+import { inHeader, writeIn } from './wire.ts'
 
-/** Codes of read(2) on the device that mean: try again. ENOENT: the request was interrupted before it was read. */
-const readAgain: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EINTR', 'EAGAIN'])
+/** After so many large writes in turn the next one is worth reading ahead. */
+const burst = 4
 
 /** Serves one mount out of `fs`. The descriptor stays the caller's. */
 export class FuseSession {
   readonly #fd: number
   readonly #options: SessionOptions
   readonly #dispatcher: Dispatcher
+  #ahead: RequestsAhead | undefined
   #isGone = false
 
   constructor(fd: number, fs: Filesystem, options: SessionOptions = {}) {
@@ -32,9 +37,18 @@ export class FuseSession {
     })
   }
 
-  /** Where requests lie, content of WRITE among them. */
+  /**
+   * Counts on another thread, which is to run `readRequests` with what this returns: among large writes it reads the next request. Only
+   * where the kernel sends what a dead process has read again (Linux 6.9). Once.
+   */
+  readAhead(): RequestsAheadMemory {
+    this.#ahead = new RequestsAhead(this.#fd, REQUEST_SIZE)
+    return this.#ahead.memory
+  }
+
+  /** Where requests lie, content of WRITE among them. Ask after `readAhead`. */
   get memory(): readonly SharedArrayBuffer[] {
-    return [this.#dispatcher.request.memory]
+    return [this.#dispatcher.request.memory, ...(this.#ahead?.memory.slots ?? [])]
   }
 
   /** Serves a request that a dead predecessor has read, and may have answered, from a copy of it; before `serve`. */
@@ -45,12 +59,48 @@ export class FuseSession {
 
   /**
    * Serves until the mount is unmounted or its connection aborted (ENODEV), then returns. Blocks its thread meanwhile.
-   * Throws what read(2) fails with otherwise, and an AssertionError of the Filesystem after that request's EIO.
+   * Throws EIO for what read(2) fails with otherwise, and an AssertionError of the Filesystem after that request's EIO.
    */
   serve(): void {
+    const own = this.#dispatcher.request
+    let largeWrites = 0
     while (!this.#isGone) {
-      const length = this.#read()
-      if (length > 0) this.#serveOne(length)
+      const length = this.#checked(readRequest(this.#fd, own.buffer))
+      if (length === 0) continue
+      largeWrites = isLargeWrite(own.buffer, length) ? largeWrites + 1 : 0
+      this.#serveOne(length)
+      if (largeWrites < burst || this.#ahead?.hasReader !== true) continue
+      this.#serveAhead(this.#ahead)
+      this.#dispatcher.request = own
+      largeWrites = 0
+    }
+  }
+
+  /** Serves what the other thread reads, up to the first request that is no large WRITE. */
+  #serveAhead(ahead: RequestsAhead): void {
+    ahead.begin()
+    let isLast = false
+    while (!isLast) {
+      const { bytes, length } = ahead.next()
+      isLast = !isLargeWrite(bytes.buffer, length)
+      this.#expect(ahead.following())
+      this.#dispatcher.request = bytes
+      if (this.#checked(length) > 0) this.#serveOne(length)
+      this.#options.contentAhead?.forget(bytes.buffer)
+      ahead.release()
+    }
+  }
+
+  /** Tells of the content that comes next. */
+  #expect(following: ReadRequest | undefined): void {
+    if (following === undefined || !isLargeWrite(following.bytes.buffer, following.length)) return
+    const { buffer, view } = following.bytes
+    const start = inHeader.size + writeIn.size
+    try {
+      const { offset, size } = writeIn.decode(view, inHeader.size)
+      this.#options.contentAhead?.expect(offset, buffer.subarray(start, Math.min(start + size, following.length)))
+    } catch (error) {
+      if (!(error instanceof ErrnoError)) throw error // else it is one that cannot be served, which is said when it is
     }
   }
 
@@ -71,18 +121,13 @@ export class FuseSession {
     }
   }
 
-  /** Returns the length of the request read, or 0 for none. */
-  #read(): number {
-    const { buffer } = this.#dispatcher.request
-    try {
-      return readSync(this.#fd, buffer, 0, buffer.length, null)
-    } catch (error) {
-      const code = systemCode(error)
-      if (readAgain.has(code)) return 0
-      if (code !== 'ENODEV') throw error
-      this.#isGone = true
-      return 0
-    }
+  /** The length of a request that was read; 0 for none, which ENODEV makes the last. Throws EIO for what read(2) fails with otherwise. */
+  #checked(length: number): number {
+    if (length >= 0) return length
+    const code = getSystemErrorName(length)
+    if (code !== 'ENODEV') throw new ErrnoError('EIO', `/dev/fuse: read failed with ${code}`)
+    this.#isGone = true
+    return 0
   }
 
   #reply(length: number): void {

@@ -8,7 +8,7 @@ import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index
 import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
 import type { AheadRange } from './read-ahead.ts'
-import { startDigestHelper } from './digest-helper.ts'
+import { startHelpers } from './helper-threads.ts'
 import { dropSeek } from './request-copy.ts'
 import type { ThreadOptions, ThreadOrder, ThreadReport } from './serving-thread.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
@@ -137,8 +137,10 @@ export class DirectServer implements VolumeServer {
       prefetch: ({ range }) => {
         this.#prefetch(range)
       },
-      digests: ({ memory }) => {
-        startDigestHelper(memory, this.#open().logger)
+      helpers: ({ memory }) => {
+        startHelpers(memory, this.#open().logger, (error) => {
+          this.#fail(error)
+        })
       },
       ended: () => {
         this.#isMounted = false

@@ -7,9 +7,10 @@
 import { flushCompileCache } from 'node:module'
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
-import { Volume, WriteGate, type DigestMemory } from '../engine/index.ts'
+import { Volume, WriteGate } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
 import { Failpoint } from './failpoint.ts'
+import type { HelperMemory } from './helper-threads.ts'
 import { LostRequests } from './lost-requests.ts'
 import { SharedLostSync } from './lost-sync.ts'
 import type { SharedFiles } from './open-files.ts'
@@ -64,8 +65,8 @@ export type ThreadReport =
   | { readonly type: 'late-seek'; readonly seek: LateSeek }
   /** Will be read soon. */
   | { readonly type: 'prefetch'; readonly range: AheadRange }
-  /** A second thread is worth its memory: it is to compute digests there. */
-  | { readonly type: 'digests'; readonly memory: DigestMemory }
+  /** Helpers are worth their memory: they are to compute digests and to read requests there. */
+  | { readonly type: 'helpers'; readonly memory: HelperMemory }
   | { readonly type: 'closed' }
   | { readonly type: 'failed'; readonly error: PlainError }
 
@@ -129,6 +130,7 @@ class Service {
     const session = new FuseSession(deviceFd, filesystem, {
       logger: this.#logger,
       guard,
+      contentAhead: this.#volume.digests,
       ...(observer && { observer }),
       onInit: (negotiated) => {
         report({ type: 'negotiated', negotiated })
@@ -173,7 +175,7 @@ class Service {
         report({ type: 'prefetch', range })
       },
       onManyLargeWrites: () => {
-        if (this.#session !== undefined) report({ type: 'digests', memory: this.#volume.shareDigests(this.#session.memory) })
+        this.#askForHelp()
       },
       onFault: (err, ino) => {
         this.#logger.warn({ err, ino }, 'a removed inode keeps its space for now')
@@ -203,6 +205,14 @@ class Service {
         copy?.drop()
       },
     }
+  }
+
+  /** What a dead process has read ahead is lost to a kernel that cannot send it again. */
+  #askForHelp(): void {
+    const session = this.#session
+    if (session === undefined) return
+    const requests = this.#options.useResend ? session.readAhead() : undefined
+    report({ type: 'helpers', memory: { digests: this.#volume.digests.share(session.memory), requests } })
   }
 
   #reportDoubtful(inos: readonly number[]): void {

@@ -36,9 +36,9 @@ const bytesPerInode = 512
 /** Reads of at least so many bytes are looked at: whether somebody reads from front to end. */
 const largeRead = 1 << 16
 
-/** Writes of at least so many bytes are large, and so many of them are worth a second thread: some 12 MiB of memory. */
+/** Writes of at least so many bytes are large, and so many of them are worth helpers: two threads, some 20 MiB of memory. */
 const largeWrite = 1 << 18
-const manyLarge = 64
+const manyLarge = 8
 
 const dot = Buffer.from('.')
 const dotDot = Buffer.from('..')

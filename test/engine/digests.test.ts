@@ -17,11 +17,11 @@ const threadUrl = new URL('../../src/engine/digest-thread.ts', import.meta.url)
 const hexOf = (content: Buffer): string => createHash('sha256').update(content).digest('hex')
 
 /** Memory with seeded bytes, and the blocks that it consists of. */
-function blocksOf(seed: number, count: number): { memory: SharedArrayBuffer; blocks: Buffer[] } {
+function blocksOf(seed: number, count: number): { memory: SharedArrayBuffer; all: Buffer; blocks: Buffer[] } {
   const memory = new SharedArrayBuffer(count * blockSize)
   const all = Buffer.from(memory)
   seededBytes(seed, all.length).copy(all)
-  return { memory, blocks: Array.from({ length: count }, (_, n) => all.subarray(n * blockSize, (n + 1) * blockSize)) }
+  return { memory, all, blocks: Array.from({ length: count }, (_, n) => all.subarray(n * blockSize, (n + 1) * blockSize)) }
 }
 
 async function withHelper<T>(memory: DigestMemory, work: () => T | Promise<T>): Promise<T> {
@@ -44,65 +44,91 @@ function assertDigests(digests: Digests, blocks: readonly Buffer[]): void {
   }
 }
 
-test('a second thread answers what is expected, whoever comes first, and memory may change after clear', async () => {
-  const { memory, blocks } = blocksOf(1, 8)
+test('a second thread answers what is expected, whoever comes first, and memory may change once it is forgotten', async () => {
+  const { memory, all, blocks } = blocksOf(1, 8)
   const digests = new Digests()
   await withHelper(digests.share([memory]), () => {
     const random = seededNumbers(2)
     for (let round = 0; round < 200; round++) {
       for (const block of blocks) block.writeUInt32LE(random(), random() % (blockSize - 4))
-      digests.expect(blocks)
+      digests.expect(0, all)
       if (round % 3 === 0) assertDigests(digests, blocks)
       if (round % 3 === 1) assertDigests(digests, blocks.toReversed())
-      digests.clear() // in every third round nothing was asked for
+      digests.forget(all) // in every third round nothing was asked for
     }
-    digests.expect(blocks)
+    digests.expect(0, all)
     assert.notEqual(digests.checksums(blocks[5] ?? Buffer.alloc(0)), undefined)
-    digests.clear()
+    digests.forget(all)
     assert.equal(digests.checksums(blocks[5] ?? Buffer.alloc(0)), undefined, 'not expected any more')
   })
 })
 
 test('without a helper, for other memory, and for more than the board holds the answers are the same', async () => {
-  const { memory, blocks } = blocksOf(3, 20)
+  const { memory, all, blocks } = blocksOf(3, 40)
   const digests = new Digests()
-  digests.expect(blocks)
+  digests.expect(0, all)
   assertDigests(digests, blocks)
-  digests.clear()
+  digests.forget(all)
   await withHelper(digests.share([memory]), () => {
-    const strange = [seededBytes(4, blockSize), seededBytes(5, 1000)]
-    digests.expect(strange)
-    assertDigests(digests, strange)
-    digests.clear()
-    digests.expect(blocks)
+    for (const strange of [seededBytes(4, blockSize), seededBytes(5, 1000)]) {
+      digests.expect(0, strange)
+      assertDigests(digests, [strange])
+      digests.forget(strange)
+    }
+    digests.expect(0, all)
     assertDigests(digests, blocks)
-    digests.clear()
+    digests.forget(all)
   })
 })
 
 test('a helper that is slow or hangs is not waited for, and what it finds too late is not looked at', () => {
-  const { memory, blocks } = blocksOf(6, 3)
-  const [, second, third] = blocks as [Buffer, Buffer, Buffer]
+  const { memory, all, blocks } = blocksOf(6, 3)
+  const [, second] = blocks as [Buffer, Buffer, Buffer]
   const digests = new Digests()
   const { board } = digests.share([memory])
   const words = new Int32Array(board)
   Atomics.store(words, 1, 1) // one is there,
-  digests.expect([second, third])
+  const rest = all.subarray(blockSize)
+  digests.expect(blockSize, rest)
   const claimed = words.findIndex((word, at) => at >= 16 && word === 0)
   Atomics.store(words, claimed, 1) // has begun with the second,
   assertDigests(digests, blocks)
   assert.equal(digests.checksums(second), undefined, 'it is not done')
-  digests.clear()
+  digests.forget(rest)
   second.fill(1)
-  digests.expect([third, second])
+  digests.expect(blockSize, rest)
   words.fill(7, claimed + 1, claimed + 20) // and is done when the second has changed
   Atomics.store(words, claimed, 2)
   assertDigests(digests, blocks)
   assert.notEqual(digests.checksums(second), undefined)
-  digests.clear()
-  digests.expect(blocks)
+  digests.forget(rest)
+  digests.expect(0, all)
   assert.equal(Atomics.load(words, claimed), 0, 'its place is used again')
   assertDigests(digests, blocks)
+})
+
+test('what is expected of one request stays when another is forgotten, and each may be expected twice', async () => {
+  const { memory, all, blocks } = blocksOf(9, 17)
+  const [first, second] = [all.subarray(0, 8 * blockSize + 100), all.subarray(8 * blockSize + 100)]
+  const digests = new Digests()
+  await withHelper(digests.share([memory]), async () => {
+    for (let round = 0; round < 50; round++) {
+      digests.expect(0, first)
+      digests.expect(blockSize - 100, second) // 100 bytes of it end a block
+      digests.expect(0, first)
+      assertDigests(digests, blocks.slice(0, 8))
+      digests.forget(first)
+      first.writeUInt32LE(round, blockSize)
+      assert.equal(digests.checksums(blocks[1] ?? all), undefined)
+      const ofSecond = Array.from({ length: 8 }, (_, n) => second.subarray(100 + n * blockSize, 100 + (n + 1) * blockSize))
+      assertDigests(digests, ofSecond)
+      for (const block of ofSecond) await until('somebody is done with it', () => digests.checksums(block) !== undefined)
+      digests.expect(0, first)
+      assertDigests(digests, blocks.slice(0, 8))
+      digests.forget(all)
+      second.writeUInt32LE(round, 5 * blockSize)
+    }
+  })
 })
 
 test('a piece that is encoded by its plain checksum is the same as by its bytes', () => {
@@ -126,7 +152,7 @@ test('what is written with a helper is read as written, and equal content is sto
     const { ino } = volume.create(volume.root, Buffer.from('file'), { uid: 0, gid: 0, mode: 0o100644 })
     const random = seededNumbers(8)
     const expected = Buffer.alloc(8 << 20)
-    await withHelper(volume.shareDigests([memory]), () => {
+    await withHelper(volume.digests.share([memory]), () => {
       for (let round = 0; round < 60; round++) {
         const length = 1 + (random() % request.length)
         const offset = random() % (expected.length - length)

@@ -1,6 +1,7 @@
 /** A real mount on /dev/fuse: a filesystem in memory served by a child, used by this process. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { constants } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { release } from 'node:os'
@@ -10,6 +11,7 @@ import { promisify } from 'node:util'
 import { opcodes } from '../../src/fuse/constants.ts'
 import { setDirtyLimit } from '../../src/fuse/index.ts'
 import { abortConnection, deviceNumber, findMount, mountFuse, openFuseDevice, unmountFuse } from '../../src/fuse/mount.ts'
+import { seededBytes } from '../support.ts'
 import { noMount, withMount } from './with-mount.ts'
 
 const execute = promisify(execFile)
@@ -228,11 +230,61 @@ describe('mountFuse', { skip: noMount, concurrency: true }, () => {
   })
 })
 
+describe('a reading thread', { skip: noMount, concurrency: true }, () => {
+  it('reads ahead among large writes, beside small ones, and all are answered', () =>
+    withMount(async ({ mountpoint, finish }) => {
+      const contents = [1, 2].map((seed) => seededBytes(seed, 40 << 20))
+      const done = { is: false }
+      const small = async (): Promise<void> => {
+        for (let i = 0; !done.is; i++) {
+          const name = join(mountpoint, `small-${String(i % 10)}`)
+          await fs.writeFile(name, String(i))
+          assert.equal(await fs.readFile(name, 'utf8'), String(i))
+          await fs.rm(name)
+        }
+      }
+      const large = async (content: Buffer, n: number): Promise<void> => {
+        const file = join(mountpoint, `large-${String(n)}`)
+        const handle = await fs.open(file, 'w+')
+        for (let round = 0; round < 3; round++) {
+          await handle.write(content, 0, content.length, 0)
+          await handle.sync()
+        }
+        await handle.close()
+        assert.ok(content.equals(await fs.readFile(file)))
+      }
+      await large(contents[0] ?? Buffer.alloc(0), 0)
+      const others = small()
+      await Promise.all(contents.map(large))
+      done.is = true
+      await others
+      const { expectations, uses, left } = await finish()
+      assert.ok(expectations > 50 && uses === expectations, `${String(expectations)} expected, ${String(uses)} came`)
+      assert.equal(left, 0)
+    }))
+
+  it('ends when the connection is aborted', () =>
+    withMount(async ({ mountpoint, server }) => {
+      const handle = await fs.open(join(mountpoint, 'f'), 'w')
+      await handle.write(seededBytes(3, 40 << 20))
+      const synced = handle.sync().then(
+        () => 'synced',
+        () => 'failed',
+      )
+      const exited = once(server, 'exit')
+      const { minor } = deviceNumber(mountpoint)
+      abortConnection(minor)
+      await exited
+      assert.match(await synced, /synced|failed/)
+      await handle.close().catch(() => undefined)
+    }))
+})
+
 describe('setDirtyLimit', { skip: noMount }, () => {
   it('sets the limit of a real mount, or says why not', () =>
     withMount(async ({ mountpoint }) => {
       const device = deviceNumber(mountpoint)
-      const sentence = setDirtyLimit({ ...device, mounts: 1, memory: undefined })
+      const sentence = setDirtyLimit({ ...device, mounts: 1, memory: undefined, threshold: 2 ** 30 })
       const ratio = await fs.readFile(`/sys/class/bdi/${device.major}:${device.minor}/max_ratio`, 'utf8')
       if (sentence.startsWith('dirty limit set')) assert.equal(ratio, '20\n')
       else assert.match(sentence, /^dirty limit left at the kernel's default: E/)

@@ -1,8 +1,11 @@
 /**
- * A child process of the mount tests: mounts a MemoryFilesystem and serves it until it is unmounted.
+ * A child process of the mount tests: mounts a MemoryFilesystem and serves it until it is unmounted, with a reading thread.
  * Arguments: mountpoint, source, and what to do wrong (`none`, `throw-on-mkdir`). One line of JSON on stdout at INIT, one at the end.
  */
+import assert from 'node:assert/strict'
 import { writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import { FuseSession, mountFuse, openFuseDevice } from '../../src/fuse/index.ts'
 import { MemoryFilesystem } from './memory-filesystem.ts'
 
@@ -15,10 +18,35 @@ class FaultyFilesystem extends MemoryFilesystem {
   }
 }
 
+/** Content that was told of ahead, by its offset. */
+const ahead = new Map<number, { readonly data: Buffer; readonly copy: Buffer }>()
+let expectations = 0
+let uses = 0
+
 const fs = fault === 'throw-on-mkdir' ? new FaultyFilesystem() : new MemoryFilesystem()
 const counts = new Map<number, number>()
 const fd = openFuseDevice()
+const write = fs.write.bind(fs)
+fs.write = (nodeid, offset, data) => {
+  const expected = ahead.get(offset)
+  if (expected !== undefined) {
+    assert.ok(expected.data.buffer === data.buffer && expected.data.byteOffset === data.byteOffset && expected.data.length === data.length)
+    assert.ok(expected.copy.equals(data), 'what was told of ahead has changed')
+    uses++
+  }
+  write(nodeid, offset, data)
+}
+
 const session = new FuseSession(fd, fs, {
+  contentAhead: {
+    expect: (offset, data) => {
+      expectations++
+      ahead.set(offset, { data, copy: Buffer.from(data) })
+    },
+    forget: (data) => {
+      for (const [offset, expected] of ahead) if (expected.data.buffer === data.buffer) ahead.delete(offset)
+    },
+  },
   onInit: (negotiated) => say({ negotiated }),
   observer: {
     read(request) {
@@ -30,5 +58,8 @@ const session = new FuseSession(fd, fs, {
   },
 })
 mountFuse(fd, { source, mountpoint, readOnly: false })
+const memory = session.readAhead()
+new Worker(new URL('../../src/fuse/reading-thread.ts', import.meta.url), { workerData: memory }).unref()
+while (Atomics.load(new Int32Array(memory.control), 0) === 0) await sleep(5)
 session.serve()
-say({ counts: Object.fromEntries(counts), nodes: fs.nodes.size })
+say({ expectations, uses, left: ahead.size, counts: Object.fromEntries(counts), nodes: fs.nodes.size })

@@ -30,6 +30,10 @@ export interface Mounted {
 export interface Ended {
   readonly counts: Readonly<Record<string, number>>
   readonly nodes: number
+  /** How often content was told of before its WRITE was served, how many of those WRITEs came, and what was never taken back. */
+  readonly expectations: number
+  readonly uses: number
+  readonly left: number
   readonly exitCode: number | null
 }
 

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import Database from 'better-sqlite3'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { statfs } from 'node:fs/promises'
@@ -65,6 +65,33 @@ for (const one of cases.filter(({ opcode }) => copied.includes(opcode)))
   test(`killed at each point of ${one.opcode}, served again from a copy: ${one.title}`, limit, () =>
     withFailpoints(failpointsOf(one), (mount, p) => runCase(one, mount, p), {}, { LITEVOL_RESEND: 'off' }),
   )
+
+/** How many threads of Node's own kind a process has beside the first: the serving thread, and its helpers. */
+function countWorkers(pid: number): number {
+  try {
+    const names = readdirSync(`/proc/${String(pid)}/task`).map((id) => readFileSync(`/proc/${String(pid)}/task/${id}/comm`, 'utf8'))
+    return names.filter((name) => name === 'WorkerThread\n').length
+  } catch {
+    return 0 // it was killed
+  }
+}
+
+test('killed while requests are read ahead: what was written is there, each byte', limit, () =>
+  withFailpoints(['WRITE:received:120', 'WRITE:working:70', 'WRITE:committed:70', 'WRITE:answered:70'], async (mount) => {
+    const source = join(mount.mountpoint, '../source')
+    await shell('head -c "$((400 << 20))" /dev/urandom > "$1"', source)
+    let isWritten = false
+    let most = 0
+    const watched = (async () => {
+      for (; !isWritten; await sleep(5)) most = Math.max(most, countWorkers(mount.pid))
+    })()
+    await shell('dd if="$1" of="$2" bs=1M conv=fsync status=none', source, join(mount.mountpoint, 'large'))
+    isWritten = true
+    await watched
+    assert.equal(most, 3, 'the serving thread had no helpers')
+    await shell('cmp "$1" "$2"', source, join(mount.mountpoint, 'large'))
+  }),
+)
 
 test('a request done before two deaths is not done again, although other requests were committed between them', limit, () =>
   withFailpoints(['MKDIR:committed:1', 'MKDIR:received:1'], async (mount, p) => {
