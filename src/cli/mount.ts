@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { existsSync, realpathSync, rmSync, statSync } from 'node:fs'
-import { join, relative, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type DriverName, type LogLevel } from '../base/index.ts'
 import { createVolumeFile } from '../engine/index.ts'
 import { settings } from '../config.ts'
@@ -38,7 +38,7 @@ export async function mountFile(file: string, mountpoint: string, flags: MountFl
   const { create, isReadOnly, isBackground, lowLatency, log, kernel, driver, logLevel } = flags
   if (create && isReadOnly) throw new ErrnoError('EINVAL', '--create makes no sense with --read-only')
   const wish: StartWish = {
-    file: existsSync(file) ? realpathSync(file) : resolve(file),
+    file: findReal(file),
     source: isBackground ? resolve(file) : file,
     mountpoint: findDirectory(mountpoint),
     readOnly: isReadOnly,
@@ -85,6 +85,12 @@ async function serve(wish: StartWish, mountpoint: string, log: number | undefine
   rmSync(wish.runFolder, { recursive: true, force: true }) // it stays when the mount did not end in order
   if (code !== exitCodes.ok) spawnSync('umount', ['-l', '-c', '--', wish.mountpoint], { stdio: 'ignore' }) // nobody serves it
   return code ?? exitCodes.failed
+}
+
+/** The path of a file without symbolic links, also of one that is to be made; of one that cannot be made as it was said. */
+function findReal(file: string): string {
+  if (existsSync(file)) return realpathSync(file)
+  return existsSync(dirname(file)) ? join(realpathSync(dirname(file)), basename(file)) : resolve(file)
 }
 
 /** SQLite opens the -wal by its path: below the mountpoint the FUSE process would ask itself for it, and wait for ever. */

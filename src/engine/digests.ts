@@ -17,6 +17,9 @@ import { blockSize, pieceSize, piecesPerChunk } from './schema.ts'
 /** As many as two requests of 1 MiB have whole blocks, and then some. */
 const mostJobs = 32
 
+/** Counts up with every change of what lies where: the digest thread may be loaded from newer files than the rest of its process. */
+const layout = 1
+
 /** Places on the board, in words of 32 bits. */
 const bellAt = 0
 const helperAt = 1
@@ -43,6 +46,8 @@ const DONE = 2
 
 /** The memory that both threads see. */
 export interface DigestMemory {
+  /** `layout` of the module that has made it. */
+  readonly layout: number
   readonly board: SharedArrayBuffer
   /** Where content may lie. */
   readonly contents: readonly SharedArrayBuffer[]
@@ -140,8 +145,9 @@ class Board {
   }
 }
 
-/** Computes what is offered on the board, until its thread is ended. */
-export function serveDigests(memory: DigestMemory): never {
+/** Computes what is offered on the board, until its thread is ended; returns at once where it knows the board in another layout. */
+export function serveDigests(memory: DigestMemory): void {
+  if (memory.layout !== layout) return
   const board = new Board(memory)
   board.announceHelper()
   for (;;) {
@@ -164,15 +170,15 @@ export class Digests {
 
   /** Counts on a helper from the moment that `serveDigests` runs with what this returns, where content lies in `contents`. Once. */
   share(contents: readonly SharedArrayBuffer[]): DigestMemory {
-    const memory = { board: new SharedArrayBuffer(boardBytes), contents }
+    const memory = { layout, board: new SharedArrayBuffer(boardBytes), contents }
     this.#board = new Board(memory)
     for (let job = 0; job < mostJobs; job++) this.#board.finish(job)
     return memory
   }
 
   /**
-   * Digests of the whole blocks of `data`, which is to be written at `offset` of a file, will be asked for, most likely in their order and
-   * after those that were expected before. None of it changes until `forget`.
+   * Digests of the whole blocks of `data`, which is to be written at `offset` of a file, will be asked for, most likely in their order.
+   * None of it changes until `forget`.
    */
   expect(offset: number, data: Buffer): void {
     const board = this.#board

@@ -43,20 +43,23 @@ export interface DirtyLimitOptions {
 }
 
 /** What is to be set: a share of the dirty threshold, or fewer bytes, because of the memory limit or because they are enough. */
-export type DirtyPlan =
-  { readonly kind: 'ratio' } | { readonly kind: 'bytes'; readonly bytes: number; readonly memory: MemoryRoom | undefined }
+export type DirtyPlan = { readonly kind: 'ratio' } | { readonly kind: 'bytes'; readonly bytes: number; readonly memory?: MemoryRoom }
 
 /** What is to be set now. */
 export function planDirtyLimit(options: Pick<DirtyLimitOptions, 'mounts' | 'memory' | 'threshold'> = {}): DirtyPlan {
   const memory = 'memory' in options ? options.memory : memoryRoom()
   const threshold = 'threshold' in options ? options.threshold : dirtyThreshold()
-  const most = Math.min(MOST_BYTES, ((threshold ?? Infinity) * MAX_RATIO_PERCENT) / 100)
-  if (memory !== undefined) {
-    const share = Math.floor((left(memory) * MEMORY_SHARE) / (options.mounts ?? countMounts()))
-    const bytes = Math.max(LEAST_BYTES, share)
-    if (bytes < most) return { kind: 'bytes', bytes, memory }
-  }
-  return most < MOST_BYTES || threshold === undefined ? { kind: 'ratio' } : { kind: 'bytes', bytes: MOST_BYTES, memory: undefined }
+  const ratioBytes = threshold === undefined ? undefined : (threshold * MAX_RATIO_PERCENT) / 100
+  const most: DirtyPlan = (ratioBytes ?? 0) < MOST_BYTES ? { kind: 'ratio' } : { kind: 'bytes', bytes: MOST_BYTES }
+  if (memory === undefined) return most
+  const share = Math.floor((left(memory) * MEMORY_SHARE) / (options.mounts ?? countMounts()))
+  const bytes = Math.max(LEAST_BYTES, share)
+  return bytes < Math.min(ratioBytes ?? Infinity, MOST_BYTES) ? { kind: 'bytes', bytes, memory } : most
+}
+
+/** Whether what `planDirtyLimit` says may change: there is a memory limit. */
+export function mayPlanChange(): boolean {
+  return memoryRoom() !== undefined
 }
 
 /** Sets the limit, by default that of `planDirtyLimit`, and returns one sentence: what was set and why, or why nothing was. */

@@ -125,7 +125,7 @@ export class Dispatcher {
 
   /**
    * A request comes for the first time: the kernel puts what it sends again before all that waits (fuse_resend of fs/fuse/dev.c), and
-   * each was answered before the next was read. Only what has no answer is in queues of its own: FORGET, INTERRUPT.
+   * each was answered before the next was served. Only what has no answer is in queues of its own: FORGET, INTERRUPT.
    */
   #catchUp(): void {
     if (this.#hasCaughtUp) return

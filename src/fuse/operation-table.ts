@@ -148,7 +148,7 @@ const fileRows: readonly Operation[] = [
 const sessionRows: readonly Operation[] = [
   row('INIT', wire.initIn, 0, answered, initReply, init),
   row('DESTROY', wire.noInput, 0, answered, nothing, () => undefined),
-  // Every request is answered before the next is read: an interrupt finds nothing left to interrupt.
+  // Every request is answered before the next is served: an interrupt finds nothing left to interrupt.
   row('INTERRUPT', wire.interruptIn, 0, silent, nothing, () => undefined),
   row('NOTIFY_REPLY', wire.notifyRetrieveIn, 0, silent, nothing, enosys('we send no NOTIFY_RETRIEVE')),
 ]

@@ -1,5 +1,7 @@
 /**
- * Memory for requests and replies. Without anything of ours, for the reading thread loads it.
+ * Memory for requests and replies.
+ * Keeps: all of it is there before it is used, and other threads may be shown it.
+ * Leaves: what lies in it to request.ts and replies.ts. Nothing of ours is imported, for the reading thread loads it too.
  */
 
 /** A buffer and the view over the same bytes. */

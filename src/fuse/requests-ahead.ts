@@ -17,6 +17,9 @@ import { prefaulted, type Bytes } from './prefaulted.ts'
 /** One is served, one waits, so that its content is known before it is its turn, and one is read. */
 const slotCount = 3
 
+/** Counts up with every change of what lies where: the reading thread may be loaded from newer files than the rest of its process. */
+const layout = 1
+
 /** Places of the control words. */
 const readerAt = 0
 const wantedAt = 1
@@ -38,6 +41,8 @@ const readAgain: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EINTR', '
 
 /** The memory that both threads see. */
 export interface RequestsAheadMemory {
+  /** `layout` of the module that has made it. */
+  readonly layout: number
   readonly deviceFd: number
   readonly control: SharedArrayBuffer
   readonly slots: readonly SharedArrayBuffer[]
@@ -66,6 +71,11 @@ export function isLargeWrite(request: Buffer, length: number): boolean {
   return length >= largeBytes && request.readUInt32LE(opcodeAt) === opcodes.WRITE
 }
 
+/** Whether a thread has begun to run `readRequests` there: it may hold a request. */
+export function hasReader({ control }: RequestsAheadMemory): boolean {
+  return Atomics.load(new Int32Array(control), readerAt) === 1
+}
+
 /** The side of the thread that serves. */
 export class RequestsAhead {
   readonly memory: RequestsAheadMemory
@@ -78,12 +88,12 @@ export class RequestsAhead {
     const control = new SharedArrayBuffer(4 * (firstSlotAt + slotCount * slotWords))
     this.#slots = Array.from({ length: slotCount }, () => prefaulted(requestBytes))
     this.#words = new Int32Array(control)
-    this.memory = { deviceFd, control, slots: this.#slots.map(({ memory }) => memory) }
+    this.memory = { layout, deviceFd, control, slots: this.#slots.map(({ memory }) => memory) }
   }
 
   /** Whether a thread runs `readRequests`. */
   get hasReader(): boolean {
-    return Atomics.load(this.#words, readerAt) === 1
+    return hasReader(this.memory)
   }
 
   /** Has it read from now on, up to the first request that is no large WRITE: that one ends it. */
@@ -117,8 +127,9 @@ export class RequestsAhead {
   }
 }
 
-/** Reads requests whenever the other side wants it, until its thread is ended. */
-export function readRequests({ deviceFd, control, slots }: RequestsAheadMemory): never {
+/** Reads requests whenever the other side wants it, until its thread is ended; returns at once where it knows the memory in another layout. */
+export function readRequests({ layout: theirs, deviceFd, control, slots }: RequestsAheadMemory): void {
+  if (theirs !== layout) return
   const words = new Int32Array(control)
   const buffers = slots.map((memory) => Buffer.from(memory))
   Atomics.store(words, readerAt, 1)

@@ -5,7 +5,7 @@
  * Leaves: how far, and setting it, to fuse/dirty-limit.ts.
  */
 import type { Logger } from '../base/index.ts'
-import { planDirtyLimit, setDirtyLimit, type DirtyPlan } from '../fuse/index.ts'
+import { mayPlanChange, planDirtyLimit, setDirtyLimit, type DirtyPlan } from '../fuse/index.ts'
 
 /** How often it looks, in ms. */
 const intervalMs = 2000
@@ -15,8 +15,8 @@ const leastChange = 1 / 8
 
 /** Starts it for the mount of that device number; returns how to stop it. */
 export function followMemory(device: { readonly major: number; readonly minor: number }, logger: Logger): () => void {
+  if (!mayPlanChange()) return () => undefined
   let current = planDirtyLimit()
-  if (current.kind === 'ratio' || current.memory === undefined) return () => undefined
   const timer = setInterval(() => {
     const wanted = planDirtyLimit()
     if (!isChange(current, wanted)) return

@@ -2,13 +2,14 @@
  * Failpoints: where a test has the FUSE process killed, to show that its successor goes on.
  * `LITEVOL_FAILPOINT=OPCODE:POINT:N` kills it when the Nth request of that operation reaches that point; several, separated by
  * commas, are for one generation each. Points: `read` (not copied, where a copy is made: request-copy.ts), `received` (not begun),
- * `working` (in its transaction), `committed` (not answered), `answered`.
+ * `working` (in its transaction), `committed` (not answered), `answered`. At `fault` the serving thread fails instead, before it begins.
  * Keeps: without the variable there is no failpoint, and nothing is asked on the request path.
  */
+import assert from 'node:assert/strict'
 import { ErrnoError } from '../base/index.ts'
 import { opcodes } from '../fuse/index.ts'
 
-const points = ['read', 'received', 'working', 'committed', 'answered'] as const
+const points = ['read', 'fault', 'received', 'working', 'committed', 'answered'] as const
 export type Point = (typeof points)[number]
 
 /** Kills this process when its request gets to its point. */
@@ -41,10 +42,13 @@ export class Failpoint {
     this.#current = opcode
     if (opcode === this.#opcode) this.#left--
     this.reach('read')
+    this.reach('fault')
   }
 
-  /** The request in hand gets to a point. */
+  /** The request in hand gets to a point. Throws an AssertionError at `fault`. */
   reach(point: Point): void {
-    if (point === this.#point && this.#current === this.#opcode && this.#left === 0) process.kill(process.pid, 'SIGKILL')
+    if (point !== this.#point || this.#current !== this.#opcode || this.#left !== 0) return
+    assert.notEqual(point, 'fault', 'a failpoint')
+    process.kill(process.pid, 'SIGKILL')
   }
 }

@@ -1,15 +1,14 @@
 /**
  * Starts the helpers of the serving thread, which are worth their memory once a volume gets large writes: the digest thread, and the
  *   reading thread where there may be one.
- * Keeps: they keep nobody from ending the process. Without the digest thread, or when it fails, the serving thread does its work; the
+ * Keeps: they keep nobody from ending the process. Without them, or when the digest thread fails, the serving thread does their work; the
  *   reading thread may hold a request when it fails, which only a successor is sent again, so that the process has to end.
  * Leaves: what they do to engine/digest-thread.ts and fuse/reading-thread.ts, when they are started to volume-filesystem.ts.
  */
-import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from '../base/index.ts'
 import type { DigestMemory } from '../engine/index.ts'
-import type { RequestsAheadMemory } from '../fuse/index.ts'
+import { hasReader, type RequestsAheadMemory } from '../fuse/index.ts'
 
 /** They allocate next to nothing. */
 const resourceLimits = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 }
@@ -21,19 +20,26 @@ export interface HelperMemory {
   readonly requests: RequestsAheadMemory | undefined
 }
 
-/** Starts them; where there is a single CPU, none. `onFailure`: the process must end. */
+/** Starts them. `onFailure`: the process must end. */
 export function startHelpers({ digests, requests }: HelperMemory, logger: Logger, onFailure: (error: unknown) => void): void {
-  if (availableParallelism() < 2) return
   start('engine/digest-thread', digests, (err) => {
     logger.warn({ err }, 'the digest thread has failed')
   })
-  if (requests !== undefined) start('fuse/reading-thread', requests, onFailure)
+  if (requests === undefined) return
+  start('fuse/reading-thread', requests, (err) => {
+    logger.warn({ err }, 'the reading thread has failed')
+    if (hasReader(requests)) onFailure(err)
+  })
 }
 
 function start(module: string, workerData: unknown, onError: (error: unknown) => void): void {
   // `.ts` in the repository, `.js` in the package, as this file.
   const url = new URL(import.meta.url.replace(/mount\/helper-threads(\.[jt]s)$/, `${module}$1`))
-  const thread = new Worker(url, { workerData, resourceLimits })
-  thread.unref()
-  thread.once('error', onError)
+  try {
+    const thread = new Worker(url, { workerData, resourceLimits })
+    thread.unref()
+    thread.once('error', onError)
+  } catch (error) {
+    onError(error) // no more threads are allowed: pids of cgroups(7)
+  }
 }

@@ -38,6 +38,9 @@ const dismissPollMs = 2
 /** The supervisor has ordered the unmount: it has ended its exports before, and need not be told. */
 let isOrdered = false
 
+/** It was mounted or taken over: from now on a successor can go on. */
+let isServing = false
+
 /** The mount is gone: nobody can take over what is left to do, which is to make the volume one file. */
 let isGone = false
 
@@ -190,6 +193,7 @@ async function main(): Promise<void> {
   logger.info({ mountpoint: options.mountpoint, generation, kernel, dirtyLimit }, generation === 1 ? 'mounted' : 'took over')
   tellStarter(ready)
   tellKeeper('SIGUSR1')
+  isServing = true
   startStopping(serving)
   flushCompileCache() // a process that is killed would leave nothing for the next one
   try {
@@ -214,5 +218,7 @@ try {
   logger.fatal({ err: error }, `cannot serve: ${messageOf(error)}`)
   tellStarter({ type: 'failed', error: toPlainError(error) })
   exitCode = isGone ? goneCode : 1
+  // A thread of ours may wait for a request: process.exit would wait for it, and the successor for this process.
+  if (isServing && !isGone) process.kill(process.pid, 'SIGKILL')
 }
 process.exit(exitCode)

@@ -5,6 +5,7 @@
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
 import { flushCompileCache } from 'node:module'
+import { availableParallelism } from 'node:os'
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume, WriteGate } from '../engine/index.ts'
@@ -207,10 +208,10 @@ class Service {
     }
   }
 
-  /** What a dead process has read ahead is lost to a kernel that cannot send it again. */
+  /** What a dead process has read ahead is lost to a kernel that cannot send it again. On a single CPU help would only be in the way. */
   #askForHelp(): void {
     const session = this.#session
-    if (session === undefined) return
+    if (session === undefined || availableParallelism() < 2) return
     const requests = this.#options.useResend ? session.readAhead() : undefined
     report({ type: 'helpers', memory: { digests: this.#volume.digests.share(session.memory), requests } })
   }

@@ -92,6 +92,7 @@ test('mount of what cannot be mounted is one line and exit 1', () =>
     const [file, mountpoint] = [join(folder, 'x'), join(folder, 'mnt')]
     writeFileSync(file, 'no volume '.repeat(1000))
     mkdirSync(mountpoint)
+    symlinkSync(folder, join(folder, 'link'))
     for (const [args, message] of [
       [[file, join(folder, 'none')], /none: does not exist/],
       [[file, file], /is not a directory/],
@@ -99,6 +100,7 @@ test('mount of what cannot be mounted is one line and exit 1', () =>
       [[file, mountpoint], /not a litevol volume|not a database|damaged/],
       [[file, mountpoint, '--create'], /exists already/],
       [[join(mountpoint, 'v'), mountpoint, '--create'], /mnt\/v: lies below the mountpoint \S+mnt, which would hide it/],
+      [[join(folder, 'link/mnt/v'), mountpoint, '--create'], /mnt\/v: lies below the mountpoint/],
       [[file, folder], /x: lies below the mountpoint/],
       [[file, '/'], /x: lies below the mountpoint \//],
     ] as const) {

@@ -18,8 +18,8 @@ class FaultyFilesystem extends MemoryFilesystem {
   }
 }
 
-/** Content that was told of ahead, by its offset. */
-const ahead = new Map<number, { readonly data: Buffer; readonly copy: Buffer }>()
+/** Content that was told of ahead, by the memory that it lies in. */
+const ahead = new Map<ArrayBufferLike, { readonly offset: number; readonly data: Buffer; readonly copy: Buffer }>()
 let expectations = 0
 let uses = 0
 
@@ -28,9 +28,9 @@ const counts = new Map<number, number>()
 const fd = openFuseDevice()
 const write = fs.write.bind(fs)
 fs.write = (nodeid, offset, data) => {
-  const expected = ahead.get(offset)
+  const expected = ahead.get(data.buffer)
   if (expected !== undefined) {
-    assert.ok(expected.data.buffer === data.buffer && expected.data.byteOffset === data.byteOffset && expected.data.length === data.length)
+    assert.ok(expected.offset === offset && expected.data.byteOffset === data.byteOffset && expected.data.length === data.length)
     assert.ok(expected.copy.equals(data), 'what was told of ahead has changed')
     uses++
   }
@@ -41,10 +41,10 @@ const session = new FuseSession(fd, fs, {
   contentAhead: {
     expect: (offset, data) => {
       expectations++
-      ahead.set(offset, { data, copy: Buffer.from(data) })
+      ahead.set(data.buffer, { offset, data, copy: Buffer.from(data) })
     },
     forget: (data) => {
-      for (const [offset, expected] of ahead) if (expected.data.buffer === data.buffer) ahead.delete(offset)
+      ahead.delete(data.buffer)
     },
   },
   onInit: (negotiated) => say({ negotiated }),

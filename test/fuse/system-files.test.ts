@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { setDirtyLimit } from '../../src/fuse/index.ts'
+import { planDirtyLimit, setDirtyLimit } from '../../src/fuse/index.ts'
 import { memoryRoom } from '../../src/fuse/memory-limit.ts'
 import { abortConnection, deviceNumber, listMounts, parseMountinfo } from '../../src/fuse/mount.ts'
 
@@ -95,6 +95,16 @@ describe('dirty limit', () => {
       assert.equal(sentence, 'dirty limit set to 400 MiB: with more, writing back begins later')
       assert.deepEqual([valueOf(bdiRoot, 'max_ratio'), valueOf(bdiRoot, 'max_bytes')], ['', String(400 * 2 ** 20)])
     }
+  })
+
+  it('shrinks when others take what the memory limit leaves, and grows again', () => {
+    const [threshold, limit] = [4000 * 2 ** 20, 4 * 2 ** 30]
+    const plan = (taken: number): unknown => planDirtyLimit({ mounts: 1, threshold, memory: { limit, taken } })
+    assert.deepEqual(plan(0), { kind: 'bytes', bytes: 400 * 2 ** 20 })
+    assert.deepEqual(plan(3 * 2 ** 30), { kind: 'bytes', bytes: 2 ** 28, memory: { limit, taken: 3 * 2 ** 30 } })
+    assert.deepEqual(plan(0), { kind: 'bytes', bytes: 400 * 2 ** 20 })
+    const unknown = planDirtyLimit({ mounts: 1, threshold: undefined, memory: { limit, taken: 3 * 2 ** 30 } })
+    assert.deepEqual(unknown, plan(3 * 2 ** 30))
   })
 
   it('is a quarter of what the memory limit leaves, divided by the mounts', () => {

@@ -327,14 +327,14 @@ testBoth('fsync reaches the disk: strace sees the WAL synced', async (mount, fol
   assert.equal(calls?.length, 1, 'the second time, and for the directory, it was there already')
 })
 
-test('many large writes start a digest thread, with which the bytes are the same and the process ends as before', () =>
+test('large writes start helpers, with which the bytes are the same and the process ends as before', () =>
   withMount(async (mount) => {
     const threads = async (): Promise<number> => Number(await shell('ls "/proc/$1/task" | wc -l', String(mount.pid)))
     const before = await threads()
     const content = seededBytes(77, 100 << 20)
     writeFileSync(join(mount.mountpoint, 'large'), content)
     await shell('sync "$1/large"', mount.mountpoint)
-    await until('the digest thread is there', async () => (await threads()) > before)
+    await until('the helpers are there', async () => (await threads()) > before)
     writeFileSync(join(mount.mountpoint, 'larger'), content.subarray(12_345))
     await shell('sync "$1/larger"; echo 1 > /proc/sys/vm/drop_caches', mount.mountpoint)
     assert.ok(readFileSync(join(mount.mountpoint, 'larger')).equals(content.subarray(12_345)))
