@@ -8,11 +8,11 @@
 export const applicationId = 0x4c74566c
 
 /**
- * Page size in bytes of new volume files; others, as those of earlier builds with 4096, keep theirs. A commit writes whole pages, most of
- * which it changes by a few bytes, but each page is two writes to the WAL and two steps of a checkpoint. Of 4, 8, 16 and 64 KiB measured
- * best: 4 stores large files a sixth slower, 16 an application's transactions a third (docs/performance.md).
+ * Page size in bytes of new volume files; others, as those of earlier builds with 8192, keep theirs. A commit writes whole pages, most of
+ * which it changes by a few bytes: with 8 KiB large files are stored a sixth faster, but what changes little takes twice the WAL, which is
+ * what ends exports that are read slowly, and all of the disk that writers have (docs/performance.md).
  */
-export const pageSize = 8192
+export const pageSize = 4096
 
 /**
  * Files are cut at multiples of this many bytes; no extent and no chunk is longer (format.md). Power of two.

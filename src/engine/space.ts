@@ -10,7 +10,7 @@ import { ErrnoError } from '../base/index.ts'
 import { withBusyTimeout, type Connection } from './connection.ts'
 import { checkpoint, type LostSync } from './lost-sync.ts'
 
-/** Bytes that only deleting may use: the WAL frames of some 300 unlinks between two checkpoints. */
+/** Bytes that only deleting may use: the WAL frames of some 500 unlinks between two checkpoints. */
 const reserve = 16 << 20
 
 /** Less than this many bytes is little room. */

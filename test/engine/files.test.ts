@@ -25,7 +25,7 @@ test('a new volume file carries its ids, its root, and no file beside it', () =>
   withFile((file) => {
     const header = readFileSync(file).subarray(0, 100)
     assert.equal(header.subarray(0, 15).toString(), 'SQLite format 3')
-    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 4, 8192])
+    assert.deepEqual([header.readUInt32BE(68), header.readUInt32BE(60), header.readUInt16BE(16)], [applicationId, 4, 4096])
     const volume = Volume.open(file)
     const { uid, gid, mode } = volume.get(volume.root)
     volume.close()
@@ -34,11 +34,11 @@ test('a new volume file carries its ids, its root, and no file beside it', () =>
     assert.equal(statSync(file).mode & 0o777, 0o600)
   }))
 
-test('a file with the smaller pages of an earlier build is served, snapshot and all, and keeps them', () =>
+test('a file with the larger pages of an earlier build is served, snapshot and all, and keeps them', () =>
   withFile((file) => {
     const earlier = new Database(file)
     earlier.pragma('journal_mode = DELETE')
-    earlier.pragma('page_size = 4096')
+    earlier.pragma('page_size = 8192')
     earlier.exec('VACUUM')
     earlier.close()
     const volume = Volume.open(file)
@@ -46,13 +46,13 @@ test('a file with the smaller pages of an earlier build is served, snapshot and 
     const content = seededBytes(1, 300_000)
     const ino = makeFile(volume, volume.root, 'f', content)
     const snapshot = maintenance.acquireSnapshot()
-    assert.equal(snapshot.pageSize, 4096)
-    assert.ok(snapshot.pageCount * 4096 > content.length)
+    assert.equal(snapshot.pageSize, 8192)
+    assert.ok(snapshot.pageCount * 8192 > content.length)
     snapshot.release()
     assert.deepEqual(readAll(volume, ino), content)
     maintenance.close()
     volume.close()
-    assert.equal(readFileSync(file).readUInt16BE(16), 4096)
+    assert.equal(readFileSync(file).readUInt16BE(16), 8192)
     assertClean(file)
   }))
 

@@ -176,7 +176,9 @@ describe('without what fuse-native needs', { skip }, () => {
   /** Runs `litevol mount` where `hidden` is covered by `cover`; returns its exit code and complaint. */
   const mountWithout = (folder: string, hidden: string, cover: string) => {
     const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-    const command = [litevol, 'mount', '--create', '--driver', driver, join(folder, 'v.sqlite'), folder]
+    const mountpoint = join(folder, 'm')
+    mkdirSync(mountpoint)
+    const command = [litevol, 'mount', '--create', '--driver', driver, join(folder, 'v.sqlite'), mountpoint]
     const run = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', cover, hidden, ...command], {
       encoding: 'utf8',
       timeout: 60_000,
