@@ -218,7 +218,8 @@ volumes:
     const up = await engine.run('docker-compose', ['up', '--no-color'], { cwd: project })
     assert.equal(up.exitCode, 0, up.stderr)
     // Not what `up` has shown: it may attach to a container that has ended already.
-    assert.ok((await engine.logs('project_reader_1')).includes('composed'), up.stdout)
+    const hasSaid = async (): Promise<boolean> => (await engine.logs('project_reader_1')).includes('composed')
+    await until('the reader has said it', limitMs, hasSaid)
     const volume = await inspect('project_data')
     assert.deepEqual([volume.Driver, volume.Options, volume.Status['attachments']], ['litevol', { mode: '0700' }, []])
     const down = await engine.run('docker-compose', ['down', '-v'], { cwd: project })
