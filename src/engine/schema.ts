@@ -9,8 +9,8 @@ export const applicationId = 0x4c74566c
 
 /**
  * Page size in bytes of new volume files; others, as those of earlier builds with 8192, keep theirs. A commit writes whole pages, most of
- * which it changes by a few bytes: with 8 KiB large files are stored a sixth faster, but what changes little takes twice the WAL, which is
- * what ends exports that are read slowly, and all of the disk that writers have (docs/performance.md).
+ * which it changes by a few bytes: with 8 KiB large files are stored faster, by up to a fifth, but what changes little makes the WAL longer,
+ * and one that is too long breaks off exports that are read slowly (docs/performance.md).
  */
 export const pageSize = 4096
 

@@ -219,6 +219,6 @@ try {
   tellStarter({ type: 'failed', error: toPlainError(error) })
   exitCode = isGone ? goneCode : 1
   // A thread of ours may wait for a request: process.exit would wait for it, and the successor for this process.
-  if (isServing && !isGone) process.kill(process.pid, 'SIGKILL')
+  if (isServing && !isGone && options.driver === 'direct') process.kill(process.pid, 'SIGKILL')
 }
 process.exit(exitCode)
