@@ -4,7 +4,7 @@
  *   the newest of its WAL frames for a page, else the page of the main file.
  * Leaves: reading those bytes to manager/snapshot-bytes.ts, deciding when to checkpoint to the FUSE process.
  */
-import { fdatasyncSync, openSync, statSync } from 'node:fs'
+import { closeSync, fdatasyncSync, openSync, statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
 import { Chunks } from './chunks.ts'
 import { openConnection, translating, withBusyTimeout, type Connection, type Statement } from './connection.ts'
@@ -84,8 +84,9 @@ export class Maintenance {
   #tables: ContentTables | undefined
   readonly #selectParent: Statement<[number], Row>
   readonly #selectSize: Statement<[number], Row>
-  /** The volume file, for `#syncFile`. */
+  /** The volume file and its WAL, for syncing what SQLite will find synced. */
   #fileDescriptor: number | undefined
+  #walDescriptor: number | undefined
   readonly #snapshots = new Set<Reader>()
   /** One that holds nothing, kept for the next snapshot: each connection leaves objects that the garbage collector is slow to find. */
   #idle: Reader | undefined
@@ -116,6 +117,8 @@ export class Maintenance {
     this.#idle?.connection.close()
     this.#locker.close()
     this.#checkpointer.close()
+    if (this.#walDescriptor !== undefined) closeSync(this.#walDescriptor)
+    this.#walDescriptor = undefined
   }
 
   /** The state as committed now, and the bytes the file has when checkpointed. */
@@ -161,6 +164,19 @@ export class Maintenance {
   /** Reads what of the WAL file is not in memory, for who will write over it, as far as it gets in about `withinMs`. */
   bringWalIntoMemory(withinMs: number): void {
     bringIntoMemory(`${this.#file}-wal`, withinMs)
+  }
+
+  /**
+   * Has the disk write what the WAL has by now: whoever syncs next waits for little. It keeps nobody who writes waiting. A failure is his to
+   * find: it is reported to each descriptor.
+   */
+  syncWal(): void {
+    try {
+      this.#walDescriptor ??= openSync(`${this.#file}-wal`, 'r')
+      fdatasyncSync(this.#walDescriptor)
+    } catch {
+      // as said above
+    }
   }
 
   /** Bytes that the disk has free. */

@@ -4,6 +4,7 @@
  * Leaves: what to do with it to dirty-limit.ts.
  */
 import { readFileSync } from 'node:fs'
+import { freemem } from 'node:os'
 import { join, relative } from 'node:path'
 import { listMounts } from './mountinfo.ts'
 import type { MountInfo } from './mountinfo.ts'
@@ -40,6 +41,12 @@ export function memoryRoom(proc = '/proc/self'): MemoryRoom | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Bytes that this process could still take, pages of files that can be dropped among them: of the machine, and of its limit. */
+export function availableMemory(): number {
+  const room = memoryRoom()
+  return Math.min(freemem(), room === undefined ? Infinity : left(room))
 }
 
 /** What a limit leaves beside the memory that stays, in bytes. */

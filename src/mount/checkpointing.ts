@@ -1,18 +1,32 @@
 /**
  * When the WAL is copied into the volume file: off the request path, on the control thread.
- * Keeps: the WAL of a busy volume starts anew past `walRestartBytes` (plus what is written while it is copied), that of an idle one
- *   gives its disk space back, a short one after some time in which it may be used again; a snapshot is never disturbed, and when it
- *   makes the WAL too long that is said.
+ * Keeps: the WAL of a busy volume starts anew past `walRestartBytes` (plus what is written while it is copied), among large writes, where
+ *   disk and memory are plenty, past `burstWalBytes`; that of an idle one gives its disk space back, a short one after some time in which
+ *   it may be used again; a snapshot is never disturbed, and when it makes the WAL too long that is said.
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
 import { keptWalBytes, walRestartBytes, type Maintenance } from '../engine/index.ts'
+import { availableMemory } from '../fuse/index.ts'
 
 /** How often it looks, in ms. */
 const intervalMs = 100
 
 /** Uncopied bytes past which a busy WAL is copied: large enough that pages changed often are copied once. */
 const copyBytes = 24 << 20
+
+/** A WAL that grew by so much in a tick is one to which somebody writes large files as fast as they are taken: */
+const burstBytes = 16 << 20
+
+/**
+ * until it is so long it is synced then, not copied. Copying takes a CPU and the disk from him, and its last step keeps him waiting: he
+ * wrote 404 MiB/s with it, 452 without (docs/performance.md).
+ */
+const burstWalBytes = 512 << 20
+
+/** It takes its memory and its disk space only where so many times as much is free: it becomes longer while it is copied at last. */
+const burstMemoryShares = 4
+const burstDiskShares = 16
 
 /** Ticks without a change after which the WAL gives its disk space back: a pause between two files is shorter. */
 const idleTicks = 20
@@ -78,12 +92,17 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
     // One that was wholly copied starts anew with the next commit, and may have as many frames as before.
     const isQuiet = frames === last.frames && framesRemaining <= last.remaining
     quietTicks = isQuiet ? quietTicks + 1 : 0
+    const grownBytes = (frames < last.frames ? frames : frames - last.frames) * maintenance.pageSize
     last = { frames, remaining: framesRemaining }
     const walBytes = frames * maintenance.pageSize
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
       toldAt = Date.now()
       onPressure(walBytes)
+      return
+    }
+    if (grownBytes > burstBytes && walBytes < burstWalBytes && hasRoomForBurst(maintenance)) {
+      maintenance.syncWal()
       return
     }
     if (framesRemaining > 0 && (quietTicks > 0 || framesRemaining * maintenance.pageSize > copyBytes)) {
@@ -102,4 +121,8 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
 
 function isWorthKeeping(maintenance: Maintenance): boolean {
   return maintenance.walBytes() <= keptWalBytes && maintenance.diskBytes() >= plentyBytes
+}
+
+function hasRoomForBurst(maintenance: Maintenance): boolean {
+  return maintenance.diskBytes() > burstDiskShares * burstWalBytes && availableMemory() > burstMemoryShares * burstWalBytes
 }

@@ -1,13 +1,17 @@
 /** When the WAL is copied and given back: who writes a little again and again is not idle. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setInterval, setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { makeLogger } from '../../src/base/index.ts'
+import { blockSize } from '../../src/engine/schema.ts'
 import { Maintenance, Volume, createVolumeFile } from '../../src/engine/index.ts'
+import { availableMemory } from '../../src/fuse/index.ts'
 import { startCheckpointing } from '../../src/mount/checkpointing.ts'
+import { until } from '../manager/support.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
 import { shell } from './support.ts'
 
@@ -72,4 +76,72 @@ test('another SQLite that reads an idle volume keeps writers waiting for a momen
       volume.close()
     }
     assertClean(file)
+  }))
+
+/** Writes `count` times 32 MiB of new content, more often than the WAL is looked at, and calls `look` before each. */
+async function burst(volume: Volume, count: number, look: (done: number) => void): Promise<void> {
+  const ino = makeFile(volume, volume.root, 'large', Buffer.alloc(0))
+  const content = randomBytes(32 << 20)
+  let done = 0
+  for await (const _ of setInterval(50)) {
+    look(done)
+    if (done === count) return
+    for (let offset = 0; offset < content.length; offset += blockSize) content.writeUInt32LE(done, offset) // else it would be stored once
+    for (let part = 0; part < 32; part++) {
+      const data = content.subarray(part << 20, (part + 1) << 20)
+      volume.write(ino, done * content.length + (part << 20), data, { keepTimes: false, killPrivileges: false })
+    }
+    done++
+  }
+}
+
+test('the WAL of large writes is not copied until it is half a GiB long, or nobody writes any more', (t) =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'v.sqlite')
+    createVolumeFile(file)
+    const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
+    if (maintenance.diskBytes() < 9 * 2 ** 30 || availableMemory() < 3 * 2 ** 30) {
+      t.skip('there is too little room on the disk or in memory for it')
+      return
+    }
+    const stop = startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined }) // prettier-ignore
+    try {
+      let longest = 0
+      await burst(volume, 24, (done) => {
+        if (done <= 14) assert.equal(maintenance.walFrames().framesCheckpointed, 0)
+        longest = Math.max(longest, maintenance.walBytes())
+      })
+      assert.ok(longest > 448 << 20 && longest < 700 << 20, `the WAL was ${String(longest)} bytes long`) // all would have been 800 MiB
+      await until('all of it is copied', () => maintenance.walFrames().framesRemaining === 0, 60_000)
+    } finally {
+      stop()
+      maintenance.close()
+      volume.close()
+    }
+    assertClean(file)
+  }))
+
+test('on a disk with little room it is copied as that of any other busy volume', () =>
+  withFolder(async (folder) => {
+    const disk = join(folder, 'disk')
+    mkdirSync(disk)
+    await shell('mount -t tmpfs -o size=512m none "$1"', disk)
+    try {
+      const file = join(disk, 'v.sqlite')
+      createVolumeFile(file)
+      const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
+      const stop = startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined }) // prettier-ignore
+      try {
+        let copied = 0
+        await burst(volume, 4, () => (copied = Math.max(copied, maintenance.walFrames().framesCheckpointed)))
+        assert.ok(copied > 0)
+      } finally {
+        stop()
+        maintenance.close()
+        volume.close()
+      }
+      assertClean(file)
+    } finally {
+      await shell('umount -l "$1"', disk)
+    }
   }))
