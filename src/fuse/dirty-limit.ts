@@ -1,7 +1,8 @@
 /**
  * Raises how many dirty pages the kernel lets a FUSE mount hold: /sys/class/bdi/MAJOR:MINOR, by default 1 % of all.
  * Keeps: at most 20 % and 400 MiB; under a memory limit at most a quarter of what it leaves beside the processes, divided by the mounts;
- *   `strict_limit` 1; never throws.
+ *   `strict_limit` 1; of that, a part is the mount's whatever others write, at most a tenth of the dirty threshold for all mounts when the
+ *   last one began; never throws.
  * Leaves: finding the device number to mount.ts, the memory limit to memory-limit.ts, setting it anew to mount/dirty-pages.ts.
  *
  * Why: with 1 % random 4 KiB writes trickle out page by page, 25,000 a second against 331,000 with 20 %. Why no more:
@@ -10,6 +11,10 @@
  * still where the processes themselves need 230 of the 300 MiB: 150 MiB a writer took 132 s, or the FUSE process was killed;
  * with 9 MiB it took 25 s. And the kernel begins to write back at half of the limit: with 900 MiB who writes 512 has written all of it
  * before the first request comes, and then waits for all of it (docs/performance.md).
+ *
+ * Why a part of its own: within its limit a mount may have dirty what the share of it is in all that was written back lately, and its own
+ * WAL on the disk below counts against it (`__wb_calc_thresh` of mm/page-writeback.c, where FUSE is sure of 1 % only). When that fell below
+ * what was dirty already, who wrote slept for 200 ms, and the FUSE process had nothing to do meanwhile.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { messageOf, systemCode } from '../base/index.ts'
@@ -19,6 +24,10 @@ import { listMounts } from './mountinfo.ts'
 const MAX_RATIO_PERCENT = 20
 /** Half of it is a fraction of a second of writing; random writes seldom have so much before they are synced. */
 const MOST_BYTES = 400 * 2 ** 20
+/** Of the dirty threshold, for all mounts. It is taken from all other disks, and the kernel refuses what makes 100 % with others'. */
+const HELD_SHARE = 1 / 10
+/** Of the limit, which the kernel keeps as a share of a threshold that changes: a part that is as large is refused now and then. */
+const MOST_HELD = 15 / 16
 const MEMORY_SHARE = 1 / 4
 /** However little is left: pages of a few requests of the largest size. */
 const LEAST_BYTES = 4 * 2 ** 20
@@ -72,7 +81,8 @@ export function setDirtyLimit(options: DirtyLimitOptions, wanted = planDirtyLimi
     // Before Linux 6.2 there is no such file, and the limit is always strict for FUSE.
     if (systemCode(error) !== 'ENOENT') return `dirty limit left at the kernel's default: ${messageOf(error)}`
   }
-  const limitSentence = applyPlan(folder, wanted)
+  holdBytes(folder, 0) // a limit below it would be refused
+  const limitSentence = applyPlan(folder, wanted) + holdShare(folder, wanted, options)
   return readAheadKb === undefined ? limitSentence : `${limitSentence}; ${setReadAhead(folder, readAheadKb)}`
 }
 
@@ -89,6 +99,25 @@ function applyPlan(folder: string, wanted: DirtyPlan): string {
     return `dirty limit set to ${MAX_RATIO_PERCENT} % of the dirty threshold`
   } catch (error) {
     return `dirty limit left at the kernel's default: ${messageOf(error)}`
+  }
+}
+
+/** Has a part of the limit be the mount's own; returns what to say of it, nothing where the kernel has no such thing, or no more to give. */
+function holdShare(folder: string, wanted: DirtyPlan, options: DirtyLimitOptions): string {
+  const threshold = options.threshold ?? dirtyThreshold()
+  if (threshold === undefined) return ''
+  const limit = wanted.kind === 'bytes' ? wanted.bytes : (threshold * MAX_RATIO_PERCENT) / 100
+  const bytes = Math.floor(Math.min(limit * MOST_HELD, (threshold * HELD_SHARE) / (options.mounts ?? countMounts())))
+  return holdBytes(folder, bytes) ? `, ${mib(bytes)} of it its own` : ''
+}
+
+/** Sets `min_bytes` (Linux 6.2); returns whether that could be done. */
+function holdBytes(folder: string, bytes: number): boolean {
+  try {
+    write(folder, 'min_bytes', bytes)
+    return true
+  } catch {
+    return false // then it is as any other mount
   }
 }
 

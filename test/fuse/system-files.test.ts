@@ -97,6 +97,20 @@ describe('dirty limit', () => {
     }
   })
 
+  it('is in part its own: less than all, a tenth of the threshold, divided by the mounts', () => {
+    const threshold = 4000 * 2 ** 20
+    for (const [mounts, limit, own] of [
+      [1, 2 ** 34, 375],
+      [4, 2 ** 34, 100],
+      [1, 2 ** 28, 60],
+    ] as const) {
+      const bdiRoot = bdi(['max_ratio', 'max_bytes', 'min_bytes', 'strict_limit'])
+      const sentence = setDirtyLimit({ ...mount, mounts, bdiRoot, memory: { limit, taken: 0 }, threshold })
+      assert.match(sentence, new RegExp(`, ${String(own)} MiB of it its own$`))
+      assert.equal(valueOf(bdiRoot, 'min_bytes'), String(own * 2 ** 20))
+    }
+  })
+
   it('shrinks when others take what the memory limit leaves, and grows again', () => {
     const [threshold, limit] = [4000 * 2 ** 20, 4 * 2 ** 30]
     const plan = (taken: number): unknown => planDirtyLimit({ mounts: 1, threshold, memory: { limit, taken } })
