@@ -10,7 +10,7 @@ import { Chunks } from './chunks.ts'
 import { openConnection, translating, withBusyTimeout, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
-import { checkpoint, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
+import { checkpoint, lostSyncError, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
 import { integer, type Row } from './rows.ts'
 import { schemaVersion } from './schema.ts'
 import { freeBytes } from './space.ts'
@@ -166,16 +166,14 @@ export class Maintenance {
     bringIntoMemory(`${this.#file}-wal`, withinMs)
   }
 
-  /**
-   * Has the disk write what the WAL has by now: whoever syncs next waits for little. It keeps nobody who writes waiting. A failure is his to
-   * find: it is reported to each descriptor.
-   */
+  /** Has the disk write what the WAL has by now: whoever syncs next waits for little. Nobody who writes waits for it. Throws EIO. */
   syncWal(): void {
+    this.#walDescriptor ??= openSync(`${this.#file}-wal`, 'r')
     try {
-      this.#walDescriptor ??= openSync(`${this.#file}-wal`, 'r')
       fdatasyncSync(this.#walDescriptor)
-    } catch {
-      // as said above
+    } catch (error) {
+      this.#lostSync.set()
+      throw lostSyncError(this.#file, error)
     }
   }
 

@@ -1,9 +1,11 @@
 /** A disk under the data root that answers with errors: applications and clients are told, and never get wrong bytes. */
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { checkVolume, settleVolumeFile } from '../../src/engine/index.ts'
+import { promisify } from 'node:util'
+import { checkVolume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
 import { TestDisk, destroyEverythingIn } from '../faults/disk.ts'
 import type { FailOrder } from '../faults/fault-gate.ts'
 import { shell } from '../mount/support.ts'
@@ -129,6 +131,36 @@ test('an fsync of the disk that fails under a checkpoint: every later fsync fail
     assert.equal((await service.call('DELETE', `/volumes/${id}/mount`)).status, 204)
     await service.mount(id)
     assert.equal(await attempt(place, 'cat a b | tr -d "\\n" | grep -qx onetwo && echo three > c && sync c'), 'done')
+  }))
+
+/** In a process of its own, which may hang on that disk: writes to the volume, has the WAL synced beside, then for who wrote. */
+const syncBeside = `
+  const [engine, losing, file] = process.argv.slice(1)
+  const { Maintenance, Volume } = await import(engine)
+  const { ownLostSync } = await import(losing)
+  const lostSync = ownLostSync()
+  const [volume, maintenance] = [Volume.open(file, { lostSync }), new Maintenance(file, lostSync)]
+  volume.create(volume.root, Buffer.from('new'), { mode: 0o40755, uid: 0, gid: 0 })
+  const attempt = (work) => { try { work(); return 'done' } catch (error) { return error.code } }
+  console.log(attempt(() => maintenance.syncWal()), attempt(() => volume.sync()), attempt(() => volume.sync()))`
+
+test('an fsync of the disk that fails while the WAL of large writes is synced beside them: no fsync after it succeeds', () =>
+  withFolder(async (folder) => {
+    const source = join(folder, 'source')
+    mkdirSync(source)
+    createVolumeFile(join(source, 'v.sqlite'))
+    const disk = await TestDisk.start(join(folder, 'place'), source, 1)
+    try {
+      await disk.fail({ operation: 'fsync', code: 'EIO', count: 1, skip: 1, suffix: '-wal' }) // SQLite has synced its first frames
+      const modules = ['index.ts', 'lost-sync.ts'].map((name) => new URL(`../../src/engine/${name}`, import.meta.url).href)
+      const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', syncBeside, ...modules, join(disk.mountpoint, 'v.sqlite')] // prettier-ignore
+      const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 })
+      assert.equal(stdout, 'EIO EIO EIO\n')
+      assert.equal((await disk.status()).failures, 1)
+    } finally {
+      destroyEverythingIn(folder)
+      await disk.destroy()
+    }
   }))
 
 const checkpointRows: readonly FailOrder[] = [
