@@ -87,11 +87,32 @@ function findDamagedFrame(wal: Wal, taken: number): number | undefined {
     const content = Buffer.concat([frame.subarray(0, 8), frame.subarray(frameHeaderBytes)])
     const [stored, computed] = [sumsAt(frame, 16), checksum(content, before, wal.isBigEndian)]
     const salts = frame.subarray(8, 16)
-    if (!isSame(stored, computed) || !salts.equals(wal.salts))
+    if (!isSame(stored, computed) || !salts.equals(wal.salts)) {
+      if (isAmbiguous(stored, computed) && hasAlignedNumbers(frame)) return undefined
       return isOneByteOff(wal.salts, salts, stored, computed, content.length) ? index : undefined
+    }
     before = stored
   }
   return undefined
+}
+
+/**
+ * Whether the sums differ in their highest bytes only. Changes of the last bytes of words do that, and any number of them looks like one:
+ * there are as many places for one as there are such differences.
+ */
+function isAmbiguous([stored0, stored1]: Sums, [computed0, computed1]: Sums): boolean {
+  return (((stored0 - computed0) | (stored1 - computed1)) & 0xffffff) === 0
+}
+
+/**
+ * Whether the frame has a page on which such changes are the usual ones, since it has big-endian numbers on multiples of 4: page 1, whose
+ * header counts pages, and a trunk of the freelist. An older version of it that a power cut left there would be taken for damage.
+ * https://www.sqlite.org/fileformat2.html#the_freelist
+ */
+function hasAlignedNumbers(frame: Buffer): boolean {
+  if (frame.readUInt32BE(0) === 1) return true
+  const leaves = frame.readUInt32BE(frameHeaderBytes + 4)
+  return leaves <= (frame.length - frameHeaderBytes) / 4 - 2
 }
 
 function isOneByteOff(salts: Buffer, found: Buffer, stored: Sums, computed: Sums, length: number): boolean {
