@@ -2,7 +2,8 @@
  * The WAL that a process left when it did not end in order: whether SQLite will take all of it.
  * Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
  * SQLite ends a WAL at the first frame whose checksum is wrong, and drops what follows without a word. That is right for a frame that
- *   a kill or a power cut left half written: a page or more of it is old. A single byte that differs is neither: it is damage.
+ *   a kill or a power cut left half written: a page or more of it is old. A single byte that differs is neither: it is damage,
+ *   where it can be told from an older version of the page (`hasAlignedNumbers`).
  * Keeps: nothing is changed: SQLite only reads here. What a power cut may leave is never taken for damage.
  * Leaves: what to do about it to whoever opens the file.
  */
