@@ -53,7 +53,7 @@ const complainEveryMs = 60_000
 export interface CheckpointingOptions {
   readonly maintenance: Maintenance
   readonly logger: Logger
-  /** WAL bytes that held snapshots may cost. */
+  /** WAL bytes that held snapshots may cost; 0 where there are none. Half of it is the most for large writes, too. */
   readonly snapshotWalLimit: number
   /** They cost more than half of that; told again as long as they do. */
   readonly onPressure: (walBytes: number) => void
@@ -78,6 +78,8 @@ export function startCheckpointing(options: CheckpointingOptions): () => void {
 }
 
 function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOptions): () => void {
+  // Whoever has made the limit low wants no long WAL; half of it is when completed downloads are let go.
+  const longestBurst = snapshotWalLimit === 0 ? burstWalBytes : Math.min(burstWalBytes, snapshotWalLimit / 2)
   let last = { frames: 0, remaining: 0 }
   let quietTicks = 0
   let toldAt = 0
@@ -101,7 +103,7 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
       onPressure(walBytes)
       return
     }
-    if (grownBytes > burstBytes && walBytes < burstWalBytes && hasRoomForBurst(maintenance)) {
+    if (grownBytes > burstBytes && walBytes < longestBurst && hasRoomForBurst(maintenance)) {
       maintenance.syncWal()
       return
     }
