@@ -89,8 +89,8 @@ function findDamagedFrame(wal: Wal, taken: number): number | undefined {
     const [stored, computed] = [sumsAt(frame, 16), checksum(content, before, wal.isBigEndian)]
     const salts = frame.subarray(8, 16)
     if (!isSame(stored, computed) || !salts.equals(wal.salts)) {
-      if (isAmbiguous(stored, computed) && hasAlignedNumbers(frame)) return undefined
-      return isOneByteOff(wal.salts, salts, stored, computed, content.length) ? index : undefined
+      const mayBeOlder = isAmbiguous(stored, computed) && hasAlignedNumbers(frame)
+      return !mayBeOlder && isOneByteOff(wal.salts, salts, stored, computed, content.length) ? index : undefined
     }
     before = stored
   }
@@ -102,7 +102,8 @@ function findDamagedFrame(wal: Wal, taken: number): number | undefined {
  * there are as many places for one as there are such differences.
  */
 function isAmbiguous([stored0, stored1]: Sums, [computed0, computed1]: Sums): boolean {
-  return (((stored0 - computed0) | (stored1 - computed1)) & 0xffffff) === 0
+  const differences = (stored0 - computed0) | (stored1 - computed1)
+  return differences !== 0 && (differences & 0xffffff) === 0
 }
 
 /**

@@ -75,7 +75,7 @@ test('what a kill or a power cut leaves of frames ends the WAL, as it must', () 
     }
   }))
 
-test('an older version of page 1 that a power cut left in a frame of it is no damage', () =>
+test('an older version of page 1 that a power cut left in a frame of it is no damage, what else differs there is', () =>
   withFolder((folder) => {
     const file = join(folder, 'v.sqlite')
     createVolumeFile(file)
@@ -83,6 +83,10 @@ test('an older version of page 1 that a power cut left in a frame of it is no da
     const [good, wal] = [readFileSync(file), readFileSync(`${file}-wal`)]
     const frames = Array.from({ length: countFrames(wal) }, (_, frame) => 32 + frame * frameBytes)
     const first = frames.filter((at) => wal.readUInt32BE(at) === 1).at(-1) ?? assert.fail('page 1 was not written')
+    for (const at of [9, 15, 16 + 1, 24 + 28, 24 + 2000]) {
+      flip(file, wal, first + at) // what is told from it: a salt, a checksum, a page
+      assert.equal(assertErrno('EIO', () => Volume.open(file)).problem, 'wal_damaged', String(at))
+    }
     const random = seededNumbers(7)
     for (let round = 0; round < 64; round++) {
       const left = Buffer.from(wal)
