@@ -1,8 +1,8 @@
 /**
  * Raises how many dirty pages the kernel lets a FUSE mount hold: /sys/class/bdi/MAJOR:MINOR, by default 1 % of all.
  * Keeps: at most 20 % and 400 MiB; under a memory limit at most a quarter of what it leaves beside the processes, divided by the mounts;
- *   `strict_limit` 1; of that, a part is the mount's whatever others write, at most a tenth of the dirty threshold for all mounts when the
- *   last one began; never throws.
+ *   `strict_limit` 1; of that, a part is the mount's whatever others write: at most a tenth of the dirty threshold, divided by the mounts
+ *   that there are then; never throws.
  * Leaves: finding the device number to mount.ts, the memory limit to memory-limit.ts, setting it anew to mount/dirty-pages.ts.
  *
  * Why: with 1 % random 4 KiB writes trickle out page by page, 25,000 a second against 331,000 with 20 %. Why no more:
@@ -24,7 +24,7 @@ import { listMounts } from './mountinfo.ts'
 const MAX_RATIO_PERCENT = 20
 /** Half of it is a fraction of a second of writing; random writes seldom have so much before they are synced. */
 const MOST_BYTES = 400 * 2 ** 20
-/** Of the dirty threshold, for all mounts. It is taken from all other disks, and the kernel refuses what makes 100 % with others'. */
+/** Of the dirty threshold, for all mounts that there are. It is taken from all other disks, and the kernel refuses what makes 100 % with others'. */
 const HELD_SHARE = 1 / 10
 /** Of the limit, which the kernel keeps as a share of a threshold that changes: a part that is as large is refused now and then. */
 const MOST_HELD = 15 / 16
@@ -57,8 +57,8 @@ export type DirtyPlan = { readonly kind: 'ratio' } | { readonly kind: 'bytes'; r
 /** What is to be set now. */
 export function planDirtyLimit(options: Pick<DirtyLimitOptions, 'mounts' | 'memory' | 'threshold'> = {}): DirtyPlan {
   const memory = 'memory' in options ? options.memory : memoryRoom()
-  const threshold = 'threshold' in options ? options.threshold : dirtyThreshold()
-  const ratioBytes = threshold === undefined ? undefined : (threshold * MAX_RATIO_PERCENT) / 100
+  const threshold = thresholdOf(options)
+  const ratioBytes = threshold === undefined ? undefined : ratioOf(threshold)
   const most: DirtyPlan = (ratioBytes ?? 0) < MOST_BYTES ? { kind: 'ratio' } : { kind: 'bytes', bytes: MOST_BYTES }
   if (memory === undefined) return most
   const share = Math.floor((left(memory) * MEMORY_SHARE) / (options.mounts ?? countMounts()))
@@ -102,11 +102,19 @@ function applyPlan(folder: string, wanted: DirtyPlan): string {
   }
 }
 
+function thresholdOf(options: Pick<DirtyLimitOptions, 'threshold'>): number | undefined {
+  return 'threshold' in options ? options.threshold : dirtyThreshold()
+}
+
+function ratioOf(threshold: number): number {
+  return (threshold * MAX_RATIO_PERCENT) / 100
+}
+
 /** Has a part of the limit be the mount's own; returns what to say of it, nothing where the kernel has no such thing, or no more to give. */
 function holdShare(folder: string, wanted: DirtyPlan, options: DirtyLimitOptions): string {
-  const threshold = options.threshold ?? dirtyThreshold()
+  const threshold = thresholdOf(options)
   if (threshold === undefined) return ''
-  const limit = wanted.kind === 'bytes' ? wanted.bytes : (threshold * MAX_RATIO_PERCENT) / 100
+  const limit = wanted.kind === 'bytes' ? wanted.bytes : ratioOf(threshold)
   const bytes = Math.floor(Math.min(limit * MOST_HELD, (threshold * HELD_SHARE) / (options.mounts ?? countMounts())))
   return holdBytes(folder, bytes) ? `, ${mib(bytes)} of it its own` : ''
 }

@@ -15,12 +15,12 @@ const intervalMs = 100
 /** Uncopied bytes past which a busy WAL is copied: large enough that pages changed often are copied once. */
 const copyBytes = 24 << 20
 
-/** A WAL that grew by so much in a tick is one to which somebody writes large files as fast as they are taken: */
+/** A WAL that grew by so much in a tick is that of large writes, or of small ones in great number, as when a tree is removed: */
 const burstBytes = 16 << 20
 
 /**
- * until it is so long it is synced then, not copied. Copying takes a CPU and the disk from him, and its last step keeps him waiting: he
- * wrote 404 MiB/s with it, 452 without (docs/performance.md).
+ * until it is so long it is synced then, not copied. Copying takes a CPU and the disk from who writes, and its last step keeps him waiting:
+ * 404 MiB/s with it, 452 without (docs/performance.md).
  */
 const burstWalBytes = 512 << 20
 
