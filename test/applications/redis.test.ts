@@ -36,6 +36,7 @@ script(
   programs,
   `${setUp}
   # Each line of the log is a number that INCR answered.
+  touch "$2/acknowledged"
   while n=$(cli incr n 2>/dev/null); do echo "$n"; done >"$2/acknowledged" & writer=$!
   load & others=$!
   for i in $(seq 1200); do [ "$(wc -l <"$2/acknowledged")" -le 200 ] || break; sleep 0.1; done

@@ -8,6 +8,7 @@ const text = `
 db=$1/bank.sqlite
 sqlite3 "$db" "pragma journal_mode=$4; create table accounts (id integer primary key, balance int); create table log (writer, number, ballast);
   with recursive n(i) as (select 0 union all select i + 1 from n where i < 99) insert into accounts select i, 0 from n" >/dev/null
+touch "$2/victim" # looked at below, perhaps before who writes it has been started
 python3 "$3" "$db" "$4" victim 1000000 >"$2/victim" & victim=$!
 writers=
 for name in a b c; do python3 "$3" "$db" "$4" $name "$5" >"$2/$name" & writers="$writers $!"; done

@@ -167,12 +167,20 @@ export async function withMount(work: (mount: TestMount, folder: string) => Prom
   })
 }
 
-/** Runs a shell script with `$1`, `$2` … set; returns its standard output. Fails with its complaints when it does. */
+/** Runs a shell script with `$1`, `$2` … set; returns its standard output. Fails with its complaints when it does, and ends what it left. */
 export async function shell(script: string, ...args: string[]): Promise<string> {
   const child = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: limitMs,
-    killSignal: 'SIGKILL',
+    detached: true, // with a process group of its own
+  })
+  const endGroup = (): void => {
+    assert.ok(child.pid !== undefined)
+    spawnSync('kill', ['-KILL', '--', `-${String(child.pid)}`])
+  }
+  const timer = setTimeout(endGroup, limitMs)
+  child.once('exit', (code) => {
+    clearTimeout(timer)
+    if (code !== 0) endGroup() // its background jobs would write on, with the pipes that are read to their end below
   })
   const [output, complaints, [code, signal]] = await Promise.all([
     text(child.stdout),
