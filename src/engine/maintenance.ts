@@ -10,6 +10,7 @@ import { Chunks } from './chunks.ts'
 import { openConnection, translating, withBusyTimeout, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
+import { bringFreelistIntoMemory } from './freelist-memory.ts'
 import { checkpoint, lostSyncError, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
 import { integer, type Row } from './rows.ts'
 import { schemaVersion } from './schema.ts'
@@ -166,6 +167,15 @@ export class Maintenance {
     bringIntoMemory(`${this.#file}-wal`, withinMs)
   }
 
+  /** Reads the lists of the next `bytes` of free pages, for who will write there, as far as it gets in about `withinMs`. Returns how many. */
+  bringFreelistIntoMemory(bytes: number, withinMs: number): number {
+    try {
+      return bringFreelistIntoMemory(this.#openFile(), this.pageSize, { bytes, withinMs })
+    } catch {
+      return 0 // whoever needs what cannot be read is told so
+    }
+  }
+
   /** Has the disk write what the WAL has by now: whoever syncs next waits for little. Nobody who writes waits for it. Throws EIO. */
   syncWal(): void {
     this.#walDescriptor ??= openSync(`${this.#file}-wal`, 'r')
@@ -220,15 +230,19 @@ export class Maintenance {
 
   /**
    * Has the disk write what was copied: the last step of a checkpoint waits for that. A failure is SQLite's to find: it is reported to each
-   * descriptor. This one stays open: closing it would drop every lock of this process on the file (close of fcntl(2), POSIX).
+   * descriptor.
    */
   #syncFile(): void {
     try {
-      this.#fileDescriptor ??= openSync(this.#file, 'r')
-      fdatasyncSync(this.#fileDescriptor)
+      fdatasyncSync(this.#openFile())
     } catch {
       // as said above
     }
+  }
+
+  /** It stays open: closing it would drop every lock of this process on the file (close of fcntl(2), POSIX). */
+  #openFile(): number {
+    return (this.#fileDescriptor ??= openSync(this.#file, 'r'))
   }
 
   /** The same as `checkpoint`, then waits for writers for a moment to copy the rest and empty the WAL; with snapshots held, as far as they allow. */

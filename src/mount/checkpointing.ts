@@ -28,6 +28,10 @@ const burstWalBytes = 512 << 20
 const burstMemoryShares = 4
 const burstDiskShares = 16
 
+/** Of free pages whose lists are brought into memory for large writes, more than they fill until the next look, and in how much time, in ms. */
+const freelistBytes = 1 << 30
+const freelistMs = 50
+
 /** Ticks without a change after which the WAL gives its disk space back: a pause between two files is shorter. */
 const idleTicks = 20
 
@@ -97,6 +101,7 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
     const grownBytes = (frames < last.frames ? frames : frames - last.frames) * maintenance.pageSize
     last = { frames, remaining: framesRemaining }
     const walBytes = frames * maintenance.pageSize
+    if (grownBytes > burstBytes) maintenance.bringFreelistIntoMemory(freelistBytes, freelistMs)
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
       toldAt = Date.now()

@@ -1,22 +1,11 @@
 /** The -wal file in the page cache: what was dropped from there is brought back. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { closeSync, fsyncSync, openSync, readFileSync, statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { test } from 'node:test'
 import { Maintenance, Volume, createVolumeFile } from '../../src/engine/index.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
+import { cached, drop } from './page-cache.ts'
 import { join } from 'node:path'
-
-/** Bytes of a file that the page cache holds: fincore(1) of util-linux. */
-const cached = (file: string): number => Number(execFileSync('fincore', ['-bnro', 'RES', file], { encoding: 'utf8' }))
-
-/** Has the page cache let go of a file: POSIX_FADV_DONTNEED, which dd asks for. */
-function drop(file: string): void {
-  const descriptor = openSync(file, 'r')
-  fsyncSync(descriptor)
-  closeSync(descriptor)
-  execFileSync('dd', ['if=' + file, 'iflag=nocache', 'count=0', 'status=none'])
-}
 
 /** Whether one of some looks says so: each goes by the time that a read takes, which on a busy machine may be any. */
 const isSoon = (look: () => boolean): boolean => Array.from({ length: 20 }).some(look)
