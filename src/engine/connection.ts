@@ -19,8 +19,8 @@ process.env['SQLITE_USE_URI'] = '1'
 /** How long SQLite waits for a lock of our own other connection (a checkpoint, a snapshot's begin), in ms; it is held for moments. */
 const busyTimeoutMs = 30_000
 
-/** SQLite's page cache of the connection that serves, and of those beside it, in KiB: index pages of some million files, and next to nothing. */
-const servingCacheKib = 24_576
+/** SQLite's page cache of the connection that serves (cache-size.ts), and of those beside it, in KiB: index pages of some million files, and next to nothing. */
+export const servingCacheKib = 24_576
 const besideCacheKib = 1024
 
 /**

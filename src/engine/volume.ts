@@ -6,6 +6,7 @@
  */
 import { ErrnoError, S_ISGID, S_ISUID, S_IXGRP, isDirectory, isSymlink, now, type Ino, type Timestamp } from '../base/index.ts'
 import { Acls } from './acls.ts'
+import { CacheSize } from './cache-size.ts'
 import { Chunks } from './chunks.ts'
 import { Collector } from './collector.ts'
 import { openConnection, translating, type Connection } from './connection.ts'
@@ -77,6 +78,7 @@ export class Volume {
   readonly #namespace: Namespace
   readonly #content: Content
   readonly #collector: Collector
+  readonly #cacheSize: CacheSize
   readonly #walGrowth: WalGrowth
   readonly #walSync: WalSync
 
@@ -87,6 +89,7 @@ export class Volume {
   ) {
     this.file = file
     this.#connection = connection
+    this.#cacheSize = new CacheSize(connection)
     this.#walSync = new WalSync(file, lostSync)
     this.#walGrowth = new WalGrowth(this.#walSync, connection)
     const chunks = new Chunks(connection, this.digests)
@@ -169,6 +172,7 @@ export class Volume {
   /** The request of that number is served from now on (State). */
   beginRequest(number: number): void {
     this.#state.beginRequest(number)
+    this.#cacheSize.begin()
   }
 
   /** What a predecessor on the same FUSE connection has committed last, as it was when the volume was opened or resumed. */
@@ -238,10 +242,12 @@ export class Volume {
 
   /** Fills `into` from `offset`; returns how many bytes the file had there. */
   read(ino: Ino, offset: number, into: Buffer): number {
+    this.#cacheSize.move(into.length)
     return this.#transactions.reading(() => this.#content.read(ino, offset, into))
   }
 
   write(ino: Ino, offset: number, data: Buffer, options: { keepTimes: boolean; killPrivileges: boolean }): void {
+    this.#cacheSize.move(data.length)
     this.#transactions.adding(data.length, () => {
       const clearMode = options.killPrivileges && data.length > 0 ? this.#privileges(this.#inodes.get(ino)) : 0
       this.#content.write(ino, offset, data, { keepTimes: options.keepTimes, clearMode })
