@@ -10,8 +10,8 @@ import { servingCacheKib, type Connection } from './connection.ts'
 /** Room for what a WRITE of 1 MiB changes, some 280 pages: what has no room is written to the WAL before the commit, and again with it. */
 const smallKib = 2048
 
-/** A request that moves so many bytes is a large one. */
-const largeBytes = 1 << 18
+/** A request that moves so many bytes is a large one. The kernel sends some of 100 KiB among those of 1 MiB. */
+const largeBytes = 1 << 16
 
 export class CacheSize {
   readonly #connection: Connection

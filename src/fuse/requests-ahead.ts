@@ -17,8 +17,9 @@ import { prefaulted, type Bytes } from './prefaulted.ts'
 /** One is served, one waits, so that its content is known before it is its turn, and one is read. */
 const slotCount = 3
 
-/** Counts up with every change of what lies where: the reading thread may be loaded from newer files than the rest of its process. */
-const layout = 1
+/** Counts up with every change of what lies where, or of what a large WRITE is: the reading thread may be loaded from newer files than the rest
+ *  of its process. */
+const layout = 2
 
 /** Places of the control words. */
 const readerAt = 0
@@ -33,8 +34,9 @@ const FULL = 1
 /** `opcode` in fuse_in_header of linux/fuse.h. */
 const opcodeAt = 4
 
-/** A WRITE of so many bytes takes longer than to tell another thread of it. */
-const largeBytes = 1 << 18
+/** A WRITE of so many bytes takes longer than to tell another thread of it. Among those of 1 MiB the kernel sends some of 100 to 250 KiB, when
+ *  it keeps who writes waiting for clean pages. */
+const largeBytes = 1 << 16
 
 /** Codes of read(2) on the device that mean: try again. ENOENT: the request was interrupted before it was read. */
 const readAgain: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EINTR', 'EAGAIN'])

@@ -72,7 +72,7 @@ export class FuseSession {
       if (largeWrites < burst || this.#ahead?.hasReader !== true) continue
       this.#serveAhead(this.#ahead)
       this.#dispatcher.request = own
-      largeWrites = 0
+      largeWrites = burst - 1 // it was most likely the kernel's SETATTR of the times, and they go on
     }
   }
 
