@@ -2,8 +2,8 @@
  * How much SQLite keeps in its page cache while a volume is served: much among small requests, which come back to the pages of indexes and
  *   nodes; little among large reads and writes. They come back to nothing, and what they fill again at once is still in the CPU's own cache:
  *   512 MiB written took 0.79 seconds of CPU instead of 0.84, read 0.39 instead of 0.46.
- * Keeps: it becomes small only when large requests in turn have pushed everything else out anyway, and large again with the third of
- *   three others in turn. What is kept is never the only copy of anything.
+ * Keeps: it becomes small only when large requests in turn have pushed everything else out anyway, and large again once two others in turn
+ *   were served. What is kept is never the only copy of anything.
  */
 import { servingCacheKib, type Connection } from './connection.ts'
 
@@ -17,7 +17,7 @@ export class CacheSize {
   readonly #connection: Connection
   /** Bytes that large requests in turn have moved. */
   #bytes = 0
-  /** Requests that began since the last large one was known for such. */
+  /** Requests that began since the last large one, the one in hand included. */
   #others = 0
   #isSmall = false
 

@@ -24,7 +24,6 @@ export function bringFreelistIntoMemory(
   pageSize: number,
   { bytes, withinMs }: { readonly bytes: number; readonly withinMs: number },
 ): number {
-  // prettier-ignore
   const deadline = performance.now() + withinMs
   const mostNamed = pageSize / 4 - 2
   let trunks = 0

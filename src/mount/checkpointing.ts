@@ -2,7 +2,8 @@
  * When the WAL is copied into the volume file: off the request path, on the control thread.
  * Keeps: the WAL of a busy volume starts anew past `walRestartBytes` (plus what is written while it is copied), among large writes, where
  *   disk and memory are plenty, past `burstWalBytes`; that of an idle one gives its disk space back, a short one after some time in which
- *   it may be used again; a snapshot is never disturbed, and when it makes the WAL too long that is said.
+ *   it may be used again; a snapshot is never disturbed, and when it makes the WAL too long that is said. What large writes will need of
+ *   the volume file is read ahead of them.
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'
@@ -101,14 +102,15 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
     const grownBytes = (frames < last.frames ? frames : frames - last.frames) * maintenance.pageSize
     last = { frames, remaining: framesRemaining }
     const walBytes = frames * maintenance.pageSize
-    if (grownBytes > burstBytes) maintenance.bringFreelistIntoMemory(freelistBytes, freelistMs)
+    const isBurst = grownBytes > burstBytes
+    if (isBurst) maintenance.bringFreelistIntoMemory(freelistBytes, freelistMs)
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
       toldAt = Date.now()
       onPressure(walBytes)
       return
     }
-    if (grownBytes > burstBytes && walBytes < longestBurst && hasRoomForBurst(maintenance)) {
+    if (isBurst && walBytes < longestBurst && hasRoomForBurst(maintenance)) {
       maintenance.syncWal()
       return
     }

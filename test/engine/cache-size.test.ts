@@ -7,7 +7,7 @@ import { withFile } from '../support.ts'
 
 const mib = 1 << 20
 
-test('the page cache is small from the 25th MiB of large requests in turn on, until three others come', () =>
+test('the page cache is small from the 25th MiB of large requests in turn on, until a third request comes that is none', () =>
   withFile((file) => {
     const connection = openConnection(file, 'serving')
     const kib = (): number => -Number(connection.pragma('cache_size', { simple: true }))
