@@ -152,19 +152,24 @@ export class Maintenance {
     return this.#tables
   }
 
+  /** The path of the WAL file. */
+  get wal(): string {
+    return `${this.#file}-wal`
+  }
+
   /** Bytes of the WAL file; after a restart of the WAL, its old frames are counted too. */
   walBytes(): number {
-    return statSync(`${this.#file}-wal`, { throwIfNoEntry: false })?.size ?? 0
+    return statSync(this.wal, { throwIfNoEntry: false })?.size ?? 0
   }
 
   /** Whether most of the WAL file is in memory, as far as can be said in about `withinMs`. */
   isWalInMemory(withinMs: number): boolean {
-    return isInMemory(`${this.#file}-wal`, withinMs)
+    return isInMemory(this.wal, withinMs)
   }
 
   /** Reads what of the WAL file is not in memory, for who will write over it, as far as it gets in about `withinMs`. */
   bringWalIntoMemory(withinMs: number): void {
-    bringIntoMemory(`${this.#file}-wal`, withinMs)
+    bringIntoMemory(this.wal, withinMs)
   }
 
   /** Reads the lists of the next `bytes` of free pages, for who will write there, as far as it gets in about `withinMs`. Returns how many. */
@@ -178,7 +183,7 @@ export class Maintenance {
 
   /** Has the disk write what the WAL has by now: whoever syncs next waits for little. Nobody who writes waits for it. Throws EIO. */
   syncWal(): void {
-    this.#walDescriptor ??= openSync(`${this.#file}-wal`, 'r')
+    this.#walDescriptor ??= openSync(this.wal, 'r')
     try {
       fdatasyncSync(this.#walDescriptor)
     } catch (error) {

@@ -9,6 +9,7 @@
 import type { Logger } from '../base/index.ts'
 import { keptWalBytes, walRestartBytes, type Maintenance } from '../engine/index.ts'
 import { availableMemory } from '../fuse/index.ts'
+import { WalAllocation } from './wal-allocation.ts'
 
 /** How often it looks, in ms. */
 const intervalMs = 100
@@ -24,6 +25,9 @@ const burstBytes = 16 << 20
  * 404 MiB/s with it, 452 without (docs/performance.md).
  */
 const burstWalBytes = 512 << 20
+
+/** How much longer it becomes while it is copied at last, about. */
+const burstExcess = 5 / 4
 
 /** It takes its memory and its disk space only where so many times as much is free: it becomes longer while it is copied at last. */
 const burstMemoryShares = 4
@@ -85,6 +89,7 @@ export function startCheckpointing(options: CheckpointingOptions): () => void {
 function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOptions): () => void {
   // Whoever has made the limit low wants no long WAL; half of it is when completed downloads are let go.
   const longestBurst = snapshotWalLimit === 0 ? burstWalBytes : Math.min(burstWalBytes, snapshotWalLimit / 2)
+  const walAllocation = new WalAllocation(maintenance.wal)
   let last = { frames: 0, remaining: 0 }
   let quietTicks = 0
   let toldAt = 0
@@ -103,6 +108,8 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
     last = { frames, remaining: framesRemaining }
     const walBytes = frames * maintenance.pageSize
     const isBurst = grownBytes > burstBytes
+    const mayGrow = isBurst && maintenance.snapshots === 0 && walBytes < longestBurst && hasRoomForBurst(maintenance)
+    if (mayGrow) walAllocation.extend(longestBurst * burstExcess) // which goes on by itself
     if (isBurst) maintenance.bringFreelistIntoMemory(freelistBytes, freelistMs)
     if (maintenance.snapshots > 0) {
       if (walBytes <= snapshotWalLimit / 2 || Date.now() - toldAt < pressureEveryMs) return
@@ -110,7 +117,7 @@ function makeTick({ maintenance, snapshotWalLimit, onPressure }: CheckpointingOp
       onPressure(walBytes)
       return
     }
-    if (isBurst && walBytes < longestBurst && hasRoomForBurst(maintenance)) {
+    if (mayGrow) {
       maintenance.syncWal()
       return
     }
