@@ -44,6 +44,8 @@ COPY --from=build /app /app
 # The link in /sbin is what mount(8) finds for the type fuse.litevol, fstab included.
 RUN ln -s /app/bin/litevol /usr/local/bin/litevol \
  && ln -s /app/bin/mount.fuse.litevol /sbin/mount.fuse.litevol
+# What Node compiles, which each container would do anew.
+RUN litevol --version
 # Mounts appear under /mnt; the host's /mnt/litevol bound there with rshared shows them to the host and so to other containers. That
 # a host mount root is named makes preflight prove that they do. /dev/shm is what every container has on tmpfs, anew at each start.
 ENV NODE_ENV=production \

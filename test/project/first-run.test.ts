@@ -147,6 +147,18 @@ test('compiled code is kept beside the code, for the processes that litevol star
   assert.equal((await run()).out.trim(), 'undefined', 'root leaves nothing in a clone of somebody else')
 })
 
+test('what a mount consists of is compiled by the first run, by no other, and a run goes on where that fails', async (t) => {
+  const { clone, run } = makeMachine(t, process.version)
+  const runs = join(clone, 'runs')
+  mkdirSync(join(clone, 'src/mount'))
+  writeFileSync(join(clone, 'src/mount/preload.ts'), `require('node:fs').appendFileSync('${runs}', 'x'); console.log('said'); throw 1`)
+  for (let i = 0; i < 3; i++) {
+    const { code, out } = await run(['y'])
+    assert.deepEqual([code, out], [0, '["y"]\n'])
+  }
+  assert.equal(readFileSync(runs, 'utf8'), 'x')
+})
+
 test('a symlink to bin/litevol from elsewhere works', async (t) => {
   const machine = makeMachine(t, 'v24.0.0')
   const link = join(machine.path, 'litevol')
