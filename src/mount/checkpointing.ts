@@ -3,7 +3,7 @@
  * Keeps: the WAL of a busy volume starts anew past `walRestartBytes` (plus what is written while it is copied), among large writes, where
  *   disk and memory are plenty, past `burstWalBytes`; that of an idle one gives its disk space back, a short one after some time in which
  *   it may be used again; a snapshot is never disturbed, and when it makes the WAL too long that is said. What large writes will need of
- *   the volume file is read ahead of them.
+ *   the volume file is read ahead of them, and the room of their WAL is asked for.
  * Leaves: how a checkpoint works to engine/maintenance.ts.
  */
 import type { Logger } from '../base/index.ts'

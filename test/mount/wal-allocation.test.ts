@@ -53,7 +53,7 @@ test('where it would take memory none is asked for, and a WAL that is gone is sa
       const allocation = new WalAllocation(wal)
       allocation.extend(32 * MIB)
       allocation.extend(32 * MIB)
-      assert.equal(await shell('pgrep -x fallocate || true'), '')
+      assert.equal(await shell('pgrep -x -P "$1" fallocate || true', String(process.pid)), '')
       assert.ok(allocated(wal) <= 4096)
     } finally {
       await shell('umount "$1"', disk)
