@@ -6,7 +6,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Logger } from '../base/index.ts'
+import { ErrnoError, type Logger } from '../base/index.ts'
 import { createVolumeFile, type VolumeFileOptions } from '../engine/index.ts'
 import { makeFolderDurably, removeDurably, renameDurably } from './atomic-file.ts'
 
@@ -35,14 +35,16 @@ export class VolumeFiles {
     return join(this.#folder, name)
   }
 
-  /** Makes the file, calls `commit`, then gives it its name. When any of it throws there is neither file nor record. */
+  /** Makes the file, calls `commit`, then gives it its name. When any of it throws there is neither file nor record. Throws EIO without the folder. */
   create(name: string, options: VolumeFileOptions, commit: () => void, rollback: () => void): void {
+    this.#assertFolder()
     createVolumeFile(this.path(name + newSuffix), options)
     this.#adopt(name, commit, rollback)
   }
 
   /** The same for a file that `fill` writes to the path it is given, and syncs. */
   async receive(name: string, fill: (file: string) => Promise<void>, commit: () => void, rollback: () => void): Promise<void> {
+    this.#assertFolder()
     const made = this.path(name + newSuffix)
     try {
       await fill(made)
@@ -51,6 +53,12 @@ export class VolumeFiles {
       throw error
     }
     this.#adopt(name, commit, rollback)
+  }
+
+  /** That it is gone, under a manager that runs, is no fault of who asks: ENOENT would tell him that something else is. */
+  #assertFolder(): void {
+    if (existsSync(this.#folder)) return
+    throw new ErrnoError('EIO', `folder ${this.#folder}: is gone`, { hint: 'bring the data root back, then start litevol anew' })
   }
 
   #adopt(name: string, commit: () => void, rollback: () => void): void {

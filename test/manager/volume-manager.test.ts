@@ -49,6 +49,16 @@ test('a created volume is a record and a file, and both survive a restart', () =
     assert.deepEqual(start().list(), [created])
   }))
 
+test('a volume cannot be made where the data root was taken away, which is no fault of who asks', () =>
+  withManagers(async ({ start, volumes }) => {
+    const manager = start()
+    renameSync(volumes, `${volumes}.away`)
+    assertErrno('EIO', () => manager.create('photos', {}, 'test'))
+    renameSync(`${volumes}.away`, volumes)
+    manager.create('photos', {}, 'test')
+    await manager.close()
+  }))
+
 test('what a crash left of volume files is finished or undone, and strangers stay', () =>
   withManagers(async ({ start, volumes }) => {
     const first = start()

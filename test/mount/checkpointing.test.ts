@@ -12,6 +12,7 @@ import { Maintenance, Volume, createVolumeFile } from '../../src/engine/index.ts
 import { availableMemory } from '../../src/fuse/index.ts'
 import { startCheckpointing } from '../../src/mount/checkpointing.ts'
 import { until } from '../manager/support.ts'
+import { cached, drop } from '../engine/page-cache.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
 import { shell } from './support.ts'
 
@@ -115,6 +116,34 @@ test('the WAL of large writes is not copied until it is half a GiB long, or nobo
       assert.ok(longest > 448 << 20 && longest < 700 << 20, `the WAL was ${String(longest)} bytes long`) // all would have been 800 MiB
       if (statfsSync(folder).type === 0xef53) assert.ok(roomiest >= 640 << 20, `there was room for ${String(roomiest)} bytes of it`)
       await until('all of it is copied', () => maintenance.walFrames().framesRemaining === 0, 60_000)
+    } finally {
+      stop()
+      maintenance.close()
+      volume.close()
+    }
+    assertClean(file)
+  }))
+
+test('the lists of free pages are in memory before large writes come to them', () =>
+  withFolder(async (folder) => {
+    const file = join(folder, 'v.sqlite')
+    createVolumeFile(file)
+    const volume = Volume.open(file)
+    await burst(volume, 8, () => undefined)
+    const ino = volume.lookup(volume.root, Buffer.from('large'))?.ino
+    assert.ok(ino !== undefined)
+    volume.unlink(volume.root, Buffer.from('large'))
+    volume.collect([ino])
+    const maintenance = new Maintenance(file)
+    maintenance.truncateWal()
+    const trunkBytes = 60 * 4096 // 256 MiB of free pages, of which one lists 4 MiB
+    drop(file)
+    const stop = startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined }) // prettier-ignore
+    try {
+      const before = cached(file)
+      let after = 0
+      await burst(volume, 3, () => (after = Math.max(after, cached(file))))
+      assert.ok(after - before >= trunkBytes, `${String(after - before)} bytes more`)
     } finally {
       stop()
       maintenance.close()
