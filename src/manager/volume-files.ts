@@ -58,7 +58,7 @@ export class VolumeFiles {
   /** That it is gone, under a manager that runs, is no fault of who asks: ENOENT would tell him that something else is. */
   #assertFolder(): void {
     if (existsSync(this.#folder)) return
-    throw new ErrnoError('EIO', `folder ${this.#folder}: is gone`, { hint: 'bring the data root back, then start litevol anew' })
+    throw new ErrnoError('EIO', `folder ${this.#folder}: is gone`, { hint: 'bring the data root back, or start litevol anew' })
   }
 
   #adopt(name: string, commit: () => void, rollback: () => void): void {

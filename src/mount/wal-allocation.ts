@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, statfsSync } from 'node:fs'
 
 /** EXT4_SUPER_MAGIC of statfs(2). Others are left alone: XFS does so by itself, and on tmpfs it would take memory. */
-const ext4 = 0xef53
+export const ext4 = 0xef53
 
 /** st_blocks of stat(2) counts in these. */
 const sectorBytes = 512
@@ -34,7 +34,7 @@ export class WalAllocation {
     const descriptor = openSync(this.#wal, 'r') // SQLite takes no lock on it that closing could drop
     try {
       const { size, blocks } = fstatSync(descriptor)
-      if (blocks * sectorBytes >= Math.min(bytes, size + littleBytes)) return
+      if (size >= bytes || blocks * sectorBytes >= Math.min(bytes, size + littleBytes)) return
       this.#isHeld = true
       if (statfsSync(this.#wal).type === ext4) this.#allocate(descriptor, size, bytes - size)
     } finally {

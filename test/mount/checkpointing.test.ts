@@ -11,10 +11,15 @@ import { blockSize } from '../../src/engine/schema.ts'
 import { Maintenance, Volume, createVolumeFile } from '../../src/engine/index.ts'
 import { availableMemory } from '../../src/fuse/index.ts'
 import { startCheckpointing } from '../../src/mount/checkpointing.ts'
-import { until } from '../manager/support.ts'
+import { ext4 } from '../../src/mount/wal-allocation.ts'
 import { cached, drop } from '../engine/page-cache.ts'
+import { until } from '../manager/support.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
 import { shell } from './support.ts'
+
+/** Starts it as a FUSE process does by default; returns how to stop it. */
+const start = (maintenance: Maintenance): (() => void) =>
+  startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined })
 
 test('the WAL of who writes as much again and again is not taken for an idle one', () =>
   withFolder(async (folder) => {
@@ -27,8 +32,7 @@ test('the WAL of who writes as much again and again is not taken for an idle one
       createVolumeFile(file)
       const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
       const ino = makeFile(volume, volume.root, 'file', seededBytes(0, 4096))
-      const logger = makeLogger('test', 'warn')
-      const stop = startCheckpointing({ maintenance, logger, snapshotWalLimit: 1 << 30, onPressure: () => undefined })
+      const stop = start(maintenance)
       after.push(stop)
       let [emptied, longestMs, last] = [0, 0, performance.now()]
       for (let i = 1; i <= 30; i++) {
@@ -105,7 +109,7 @@ test('the WAL of large writes is not copied until it is half a GiB long, or nobo
       t.skip('there is too little room on the disk or in memory for it')
       return
     }
-    const stop = startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined }) // prettier-ignore
+    const stop = start(maintenance)
     try {
       let [longest, roomiest] = [0, 0]
       await burst(volume, 24, (done) => {
@@ -114,7 +118,7 @@ test('the WAL of large writes is not copied until it is half a GiB long, or nobo
         if (done <= 14) roomiest = Math.max(roomiest, statSync(maintenance.wal).blocks * 512)
       })
       assert.ok(longest > 448 << 20 && longest < 700 << 20, `the WAL was ${String(longest)} bytes long`) // all would have been 800 MiB
-      if (statfsSync(folder).type === 0xef53) assert.ok(roomiest >= 640 << 20, `there was room for ${String(roomiest)} bytes of it`)
+      if (statfsSync(folder).type === ext4) assert.ok(roomiest >= 640 << 20, `there was room for ${String(roomiest)} bytes of it`)
       await until('all of it is copied', () => maintenance.walFrames().framesRemaining === 0, 60_000)
     } finally {
       stop()
@@ -138,7 +142,7 @@ test('the lists of free pages are in memory before large writes come to them', (
     maintenance.truncateWal()
     const trunkBytes = 60 * 4096 // 256 MiB of free pages, of which one lists 4 MiB
     drop(file)
-    const stop = startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined }) // prettier-ignore
+    const stop = start(maintenance)
     try {
       const before = cached(file)
       let after = 0
@@ -161,7 +165,7 @@ test('on a disk with little room it is copied as that of any other busy volume',
       const file = join(disk, 'v.sqlite')
       createVolumeFile(file)
       const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
-      const stop = startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined }) // prettier-ignore
+      const stop = start(maintenance)
       try {
         let copied = 0
         await burst(volume, 4, () => (copied = Math.max(copied, maintenance.walFrames().framesCheckpointed)))

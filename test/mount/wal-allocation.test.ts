@@ -3,13 +3,12 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, statSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { WalAllocation } from '../../src/mount/wal-allocation.ts'
+import { WalAllocation, ext4 } from '../../src/mount/wal-allocation.ts'
 import { until } from '../manager/support.ts'
 import { seededBytes, withFolder } from '../support.ts'
 import { shell } from './support.ts'
 
 const MIB = 2 ** 20
-const ext4 = 0xef53
 const allocated = (file: string): number => statSync(file).blocks * 512
 
 test('the disk finds room behind the end of a WAL, once; neither its bytes nor its length change; cut off, it is free again', (t) =>
@@ -29,6 +28,9 @@ test('the disk finds room behind the end of a WAL, once; neither its bytes nor i
     allocation.extend(100 * MIB)
     assert.ok(allocated(wal) < 101 * MIB)
     assert.ok(readFileSync(wal).equals(content))
+    truncateSync(wal, 0)
+    truncateSync(wal, 60 * MIB)
+    allocation.extend(50 * MIB) // a hole in front, where the file was emptied while it grew, is no reason to ask
     truncateSync(wal, 0)
     assert.equal(allocated(wal), 0)
     writeFileSync(wal, content)
