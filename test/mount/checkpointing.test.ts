@@ -1,7 +1,7 @@
 /** When the WAL is copied and given back: who writes a little again and again is not idle. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, statSync, statfsSync } from 'node:fs'
+import { statSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setInterval, setTimeout as sleep } from 'node:timers/promises'
@@ -15,25 +15,21 @@ import { ext4 } from '../../src/mount/wal-allocation.ts'
 import { cached, drop } from '../engine/page-cache.ts'
 import { until } from '../manager/support.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
-import { shell } from './support.ts'
+import { withSmallDisk } from './support.ts'
 
 /** Starts it as a FUSE process does by default; returns how to stop it. */
 const start = (maintenance: Maintenance): (() => void) =>
   startCheckpointing({ maintenance, logger: makeLogger('test', 'warn'), snapshotWalLimit: 1 << 30, onPressure: () => undefined })
 
 test('the WAL of who writes as much again and again is not taken for an idle one', () =>
-  withFolder(async (folder) => {
-    const disk = join(folder, 'disk') // with little room an idle WAL is emptied after two seconds
-    mkdirSync(disk)
-    await shell('mount -t tmpfs -o size=64m none "$1"', disk)
-    const after: (() => void)[] = []
+  // with little room an idle WAL is emptied after two seconds
+  withSmallDisk('64m', async (disk) => {
+    const file = join(disk, 'v.sqlite')
+    createVolumeFile(file)
+    const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
+    const ino = makeFile(volume, volume.root, 'file', seededBytes(0, 4096))
+    const stop = start(maintenance)
     try {
-      const file = join(disk, 'v.sqlite')
-      createVolumeFile(file)
-      const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
-      const ino = makeFile(volume, volume.root, 'file', seededBytes(0, 4096))
-      const stop = start(maintenance)
-      after.push(stop)
       let [emptied, longestMs, last] = [0, 0, performance.now()]
       for (let i = 1; i <= 30; i++) {
         if (i > 1 && statSync(`${file}-wal`).size === 0) emptied++
@@ -42,15 +38,13 @@ test('the WAL of who writes as much again and again is not taken for an idle one
         last = performance.now()
         await sleep(250) // the pause is what is tested: longer than two looks at the WAL
       }
-      stop()
       assert.ok(emptied === 0 || longestMs > 1500, `emptied ${String(emptied)} times, longest pause ${String(longestMs)} ms`)
+    } finally {
+      stop()
       maintenance.close()
       volume.close()
-      assertClean(file)
-    } finally {
-      for (const each of after) each()
-      await shell('umount -l "$1"', disk)
     }
+    assertClean(file)
   }))
 
 test('another SQLite that reads an idle volume keeps writers waiting for a moment only, and once in a while', () =>
@@ -157,26 +151,19 @@ test('the lists of free pages are in memory before large writes come to them', (
   }))
 
 test('on a disk with little room it is copied as that of any other busy volume', () =>
-  withFolder(async (folder) => {
-    const disk = join(folder, 'disk')
-    mkdirSync(disk)
-    await shell('mount -t tmpfs -o size=512m none "$1"', disk)
+  withSmallDisk('512m', async (disk) => {
+    const file = join(disk, 'v.sqlite')
+    createVolumeFile(file)
+    const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
+    const stop = start(maintenance)
     try {
-      const file = join(disk, 'v.sqlite')
-      createVolumeFile(file)
-      const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
-      const stop = start(maintenance)
-      try {
-        let copied = 0
-        await burst(volume, 4, () => (copied = Math.max(copied, maintenance.walFrames().framesCheckpointed)))
-        assert.ok(copied > 0)
-      } finally {
-        stop()
-        maintenance.close()
-        volume.close()
-      }
-      assertClean(file)
+      let copied = 0
+      await burst(volume, 4, () => (copied = Math.max(copied, maintenance.walFrames().framesCheckpointed)))
+      assert.ok(copied > 0)
     } finally {
-      await shell('umount -l "$1"', disk)
+      stop()
+      maintenance.close()
+      volume.close()
     }
+    assertClean(file)
   }))

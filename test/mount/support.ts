@@ -167,6 +167,19 @@ export async function withMount(work: (mount: TestMount, folder: string) => Prom
   })
 }
 
+/** Runs `work` with a folder that is a small disk of its own: tmpfs of that size, as mount(8) takes it. It is gone afterwards. */
+export const withSmallDisk = (size: string, work: (disk: string) => Promise<void>): Promise<void> =>
+  withFolder(async (folder) => {
+    const disk = join(folder, 'disk')
+    mkdirSync(disk)
+    await shell('mount -t tmpfs -o "size=$2" none "$1"', disk, size)
+    try {
+      await work(disk)
+    } finally {
+      await shell('umount -l "$1"', disk)
+    }
+  })
+
 /** Runs a shell script with `$1`, `$2` … set; returns its standard output. Fails with its complaints when it does, and ends what it left. */
 export async function shell(script: string, ...args: string[]): Promise<string> {
   const child = spawn('bash', ['-euo', 'pipefail', '-c', script, 'bash', ...args], {

@@ -1,12 +1,12 @@
 /** Disk space for the WAL before it is written: that it is there, that nothing else changes, that it is given back, and where it is not asked for. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, statSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, statfsSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { WalAllocation, ext4 } from '../../src/mount/wal-allocation.ts'
 import { until } from '../manager/support.ts'
 import { seededBytes, withFolder } from '../support.ts'
-import { shell } from './support.ts'
+import { shell, withSmallDisk } from './support.ts'
 
 const MIB = 2 ** 20
 const allocated = (file: string): number => statSync(file).blocks * 512
@@ -42,22 +42,15 @@ test('the disk finds room behind the end of a WAL, once; neither its bytes nor i
   }))
 
 test('where it would take memory none is asked for, and a WAL that is gone is said', () =>
-  withFolder(async (folder) => {
-    const disk = join(folder, 'disk')
-    mkdirSync(disk)
-    await shell('mount -t tmpfs -o size=64m none "$1"', disk)
-    try {
-      const wal = join(disk, 'v.sqlite-wal')
-      assert.throws(() => {
-        new WalAllocation(wal).extend(MIB)
-      }, /ENOENT/)
-      writeFileSync(wal, 'x')
-      const allocation = new WalAllocation(wal)
-      allocation.extend(32 * MIB)
-      allocation.extend(32 * MIB)
-      assert.equal(await shell('pgrep -x -P "$1" fallocate || true', String(process.pid)), '')
-      assert.ok(allocated(wal) <= 4096)
-    } finally {
-      await shell('umount "$1"', disk)
-    }
+  withSmallDisk('64m', async (disk) => {
+    const wal = join(disk, 'v.sqlite-wal')
+    assert.throws(() => {
+      new WalAllocation(wal).extend(MIB)
+    }, /ENOENT/)
+    writeFileSync(wal, 'x')
+    const allocation = new WalAllocation(wal)
+    allocation.extend(32 * MIB)
+    allocation.extend(32 * MIB)
+    assert.equal(await shell('pgrep -x -P "$1" fallocate || true', String(process.pid)), '')
+    assert.ok(allocated(wal) <= 4096)
   }))
