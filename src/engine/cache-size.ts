@@ -6,6 +6,7 @@
  *   were served. What is kept is never the only copy of anything.
  */
 import { servingCacheKib, type Connection } from './connection.ts'
+import { runPragma } from './pragmas.ts'
 
 /** Room for what a WRITE of 1 MiB changes, some 280 pages: what has no room is written to the WAL before the commit, and again with it. */
 const smallKib = 2048
@@ -41,7 +42,7 @@ export class CacheSize {
   }
 
   #resize(isSmall: boolean): void {
-    this.#connection.pragma(`cache_size = -${String(isSmall ? smallKib : servingCacheKib)}`)
+    runPragma(this.#connection, `cache_size = -${String(isSmall ? smallKib : servingCacheKib)}`)
     this.#isSmall = isSmall
   }
 }

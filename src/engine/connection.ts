@@ -7,6 +7,7 @@ import Database from 'better-sqlite3'
 import { accessSync, constants, existsSync, lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type ErrnoCode } from '../base/index.ts'
+import { preparePragma, runPragma } from './pragmas.ts'
 import { applicationId, schemaVersion } from './schema.ts'
 
 export type Connection = Database.Database
@@ -47,11 +48,11 @@ export function openConnection(file: string, use: 'serving' | 'beside' = 'beside
 
 /** Runs `work` while SQLite waits for a lock `ms` at most, instead of as long as our connections do. */
 export function withBusyTimeout<T>(connection: Connection, ms: number, work: () => T): T {
-  connection.pragma(`busy_timeout = ${String(ms)}`)
+  runPragma(connection, `busy_timeout = ${String(ms)}`)
   try {
     return work()
   } finally {
-    connection.pragma(`busy_timeout = ${String(busyTimeoutMs)}`)
+    runPragma(connection, `busy_timeout = ${String(busyTimeoutMs)}`)
   }
 }
 
@@ -82,23 +83,22 @@ function assertWritable(file: string): void {
 
 /** Every pragma that a connection needs, with its reason. */
 export function setPragmas(connection: Connection, use: 'serving' | 'beside'): void {
-  connection.pragma('journal_mode = WAL') // readers (snapshots, stat) beside the one writer
-  connection.pragma('synchronous = NORMAL') // a commit is in the WAL; fsync(2) puts the WAL on the disk (Volume.sync)
-  connection.pragma('wal_autocheckpoint = 0') // the request path never checkpoints; Maintenance does
-  connection.pragma(`cache_size = -${String(use === 'serving' ? servingCacheKib : besideCacheKib)}`)
-  connection.pragma('temp_store = MEMORY') // no file beside the volume
-  connection.pragma('trusted_schema = OFF') // a volume may come from a stranger
-  connection.pragma('cell_size_check = ON') // damage is found where it is read
+  runPragma(connection, 'journal_mode = WAL') // readers (snapshots, stat) beside the one writer
+  runPragma(connection, 'synchronous = NORMAL') // a commit is in the WAL; fsync(2) puts the WAL on the disk (Volume.sync)
+  runPragma(connection, 'wal_autocheckpoint = 0') // the request path never checkpoints; Maintenance does
+  runPragma(connection, `cache_size = -${String(use === 'serving' ? servingCacheKib : besideCacheKib)}`)
+  runPragma(connection, 'temp_store = MEMORY') // no file beside the volume
+  runPragma(connection, 'trusted_schema = OFF') // a volume may come from a stranger
+  runPragma(connection, 'cell_size_check = ON') // damage is found where it is read
 }
 
 /** Refuses what is not a volume of this version, or an older one. Reads only. Throws EIO `not_a_volume`, `newer_format`. */
 export function assertVolume(connection: Connection, file: string): void {
-  const id: unknown = connection.pragma('application_id', { simple: true })
+  const id = preparePragma(connection, 'application_id')()
   if (id !== applicationId)
     throw new ErrnoError('EIO', `volume file ${file}: it is an SQLite file but not a litevol volume`, { problem: 'not_a_volume' })
-  const version: unknown = connection.pragma('user_version', { simple: true })
-  if (typeof version !== 'number' || version < 1)
-    throw new ErrnoError('EIO', `volume file ${file}: format version ${String(version)} is damaged`)
+  const version = preparePragma(connection, 'user_version')()
+  if (version < 1) throw new ErrnoError('EIO', `volume file ${file}: format version ${String(version)} is damaged`)
   if (version <= schemaVersion) return
   const message = `volume file ${file}: format version ${String(version)} is newer than this litevol, which knows ${String(schemaVersion)}`
   throw new ErrnoError('EIO', message, { hint: 'use the litevol that made it, or a newer one', problem: 'newer_format' })

@@ -11,6 +11,7 @@ import { assertOpenable, openConnection, setPragmas, translating, type Connectio
 import { assertLength } from './file-length.ts'
 import { Inodes } from './inodes.ts'
 import { Owner } from './owner.ts'
+import { preparePragma, runPragma } from './pragmas.ts'
 import { applicationId, firstIno, migrate, pageSize } from './schema.ts'
 import { State, prepareStateReader, type StateSummary } from './state.ts'
 import { Volume } from './volume.ts'
@@ -56,13 +57,13 @@ function openExclusively(file: string): number {
 function writeVolume(file: string, options: VolumeFileOptions): void {
   const connection = new Database(file)
   try {
-    connection.pragma(`page_size = ${String(pageSize)}`)
-    connection.pragma('auto_vacuum = NONE') // freed pages are used again; the file never moves pages about
+    runPragma(connection, `page_size = ${String(pageSize)}`)
+    runPragma(connection, 'auto_vacuum = NONE') // freed pages are used again; the file never moves pages about
     connection.transaction(() => {
       fillVolume(connection, options)
     })()
     setPragmas(connection, 'beside')
-    connection.pragma('wal_checkpoint(TRUNCATE)')
+    runPragma(connection, 'wal_checkpoint(TRUNCATE)')
   } finally {
     connection.close()
   }
@@ -70,7 +71,7 @@ function writeVolume(file: string, options: VolumeFileOptions): void {
 
 function fillVolume(connection: Connection, { uid = 0, gid = 0, mode = 0o755 }: VolumeFileOptions): void {
   migrate(connection, 0)
-  connection.pragma(`application_id = ${String(applicationId)}`)
+  runPragma(connection, `application_id = ${String(applicationId)}`)
   const time = now()
   connection
     .prepare('INSERT INTO state (id, change, change_sec, change_usec, commits, epoch, next_ino, inodes) VALUES (1, 0, ?, ?, 0, ?, ?, 0)')
@@ -124,8 +125,8 @@ export function readVolumeState(file: string): StateSummary & { readonly sizeByt
   const connection = openConnection(file)
   try {
     return translating(file, () => {
-      const pages = (name: string): number => Number(connection.pragma(name, { simple: true }))
-      return { ...prepareStateReader(connection)(), sizeBytes: pages('page_count') * pages('page_size') }
+      const [pages, pageBytes] = [preparePragma(connection, 'page_count')(), preparePragma(connection, 'page_size')()]
+      return { ...prepareStateReader(connection)(), sizeBytes: pages * pageBytes }
     })
   } finally {
     connection.close()

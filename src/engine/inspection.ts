@@ -10,6 +10,7 @@ import { pathToFileURL } from 'node:url'
 import { ErrnoError } from '../base/index.ts'
 import { assertOpenable, assertVolume, translating, type Connection } from './connection.ts'
 import { isAlone } from './file-length.ts'
+import { runPragma } from './pragmas.ts'
 
 /** SQLite's page cache while a file is gone through, in KiB. */
 const cacheKib = 65_536
@@ -57,8 +58,8 @@ function assertReadable(connection: Connection, file: string): void {
 }
 
 function setReadingPragmas(connection: Connection): void {
-  connection.pragma('trusted_schema = OFF') // the file may come from a stranger
-  connection.pragma('cell_size_check = ON') // damage is found where it is read
-  connection.pragma('temp_store = MEMORY') // no file beside the volume
-  connection.pragma(`cache_size = -${String(cacheKib)}`)
+  runPragma(connection, 'trusted_schema = OFF') // the file may come from a stranger
+  runPragma(connection, 'cell_size_check = ON') // damage is found where it is read
+  runPragma(connection, 'temp_store = MEMORY') // no file beside the volume
+  runPragma(connection, `cache_size = -${String(cacheKib)}`)
 }

@@ -3,9 +3,7 @@
  * (https://wiki.postgresql.org/wiki/Fsync_Errors): a later sync that succeeds would promise what is not there.
  * Keeps: whoever syncs the WAL tells, and asks before it promises. Leaves: how threads and processes share it to the caller.
  */
-import Database from 'better-sqlite3'
 import { ErrnoError } from '../base/index.ts'
-import type { Connection } from './connection.ts'
 
 export interface LostSync {
   readonly isSet: boolean
@@ -23,19 +21,6 @@ export function ownLostSync(): LostSync {
     set() {
       isSet = true
     },
-  }
-}
-
-/** Modes of https://www.sqlite.org/pragma.html#pragma_wal_checkpoint */
-export type CheckpointMode = 'NOOP' | 'PASSIVE' | 'RESTART' | 'TRUNCATE'
-
-/** One checkpoint; returns SQLite's row. It syncs the WAL first: when that fails nobody else is told of the lost pages (SQLite does not say which file it was). */
-export function checkpoint(connection: Connection, mode: CheckpointMode, lostSync: LostSync): unknown {
-  try {
-    return connection.pragma(`wal_checkpoint(${mode})`)
-  } catch (error) {
-    if (error instanceof Database.SqliteError && error.code === 'SQLITE_IOERR_FSYNC') lostSync.set()
-    throw error
   }
 }
 

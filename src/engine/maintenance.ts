@@ -6,12 +6,14 @@
  */
 import { closeSync, fdatasyncSync, openSync, statSync } from 'node:fs'
 import { ErrnoError, type Ino } from '../base/index.ts'
+import { prepareCheckpoint, type CheckpointAnswer, type CheckpointMode } from './checkpoint.ts'
 import { Chunks } from './chunks.ts'
 import { openConnection, translating, withBusyTimeout, type Connection, type Statement } from './connection.ts'
 import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { bringFreelistIntoMemory } from './freelist-memory.ts'
-import { checkpoint, lostSyncError, ownLostSync, type CheckpointMode, type LostSync } from './lost-sync.ts'
+import { lostSyncError, ownLostSync, type LostSync } from './lost-sync.ts'
+import { preparePragma } from './pragmas.ts'
 import { integer, type Row } from './rows.ts'
 import { schemaVersion } from './schema.ts'
 import { freeBytes } from './space.ts'
@@ -62,6 +64,7 @@ interface Place {
 interface Reader {
   readonly connection: Connection
   readonly readState: () => StateSummary
+  readonly pageCount: () => number
 }
 
 /** The tables of content, as the control thread looks at them. */
@@ -76,6 +79,9 @@ export class Maintenance {
   readonly #file: string
   readonly #lostSync: LostSync
   readonly #checkpointer: Connection
+  readonly #checkpoints: Readonly<Record<CheckpointMode, () => CheckpointAnswer>>
+  readonly #pageCount: () => number
+  readonly #version: () => number
   readonly #gate: WriteGate
   /** Takes the write lock for a moment, to stand still while a snapshot begins; it writes nothing. */
   readonly #locker: Connection
@@ -97,9 +103,19 @@ export class Maintenance {
     this.#file = file
     this.#lostSync = lostSync
     this.#gate = gate
-    this.#checkpointer = openConnection(file)
+    const checkpointer = openConnection(file)
+    this.#checkpointer = checkpointer
+    const prepared = (mode: CheckpointMode): (() => CheckpointAnswer) => prepareCheckpoint(checkpointer, mode, lostSync)
+    this.#checkpoints = {
+      NOOP: prepared('NOOP'),
+      PASSIVE: prepared('PASSIVE'),
+      RESTART: prepared('RESTART'),
+      TRUNCATE: prepared('TRUNCATE'),
+    }
+    this.#pageCount = preparePragma(checkpointer, 'page_count')
+    this.#version = preparePragma(checkpointer, 'user_version')
     this.#locker = openConnection(file)
-    this.pageSize = this.#pragma('page_size')
+    this.pageSize = preparePragma(checkpointer, 'page_size')()
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
     this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)
@@ -108,7 +124,7 @@ export class Maintenance {
 
   /** Whether the file has the present format; opening it to serve it raises an older one. */
   get isCurrent(): boolean {
-    return this.#pragma('user_version') === schemaVersion
+    return this.#version() === schemaVersion
   }
 
   /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */
@@ -124,7 +140,7 @@ export class Maintenance {
 
   /** The state as committed now, and the bytes the file has when checkpointed. */
   state(): StateSummary & { readonly sizeBytes: number } {
-    return translating(this.#file, () => ({ ...this.#readState(), sizeBytes: this.#pragma('page_count') * this.pageSize }))
+    return translating(this.#file, () => ({ ...this.#readState(), sizeBytes: this.#pageCount() * this.pageSize }))
   }
 
   /** As Volume.seek, by what is committed now. Throws ENXIO, ESTALE. */
@@ -295,11 +311,11 @@ export class Maintenance {
     this.#idle = undefined
     if (idle !== undefined) return idle
     const connection = openConnection(this.#file)
-    return { connection, readState: prepareStateReader(connection) }
+    return { connection, readState: prepareStateReader(connection), pageCount: preparePragma(connection, 'page_count') }
   }
 
   #begin(reader: Reader): Snapshot {
-    const { connection, readState } = reader
+    const { connection, readState, pageCount } = reader
     this.#locker.exec('BEGIN IMMEDIATE')
     try {
       const { framesCheckpointed, framesRemaining } = this.#checkpoint('NOOP')
@@ -307,9 +323,9 @@ export class Maintenance {
       const { bytesTag } = readState()
       // All frames copied: SQLite reads such a snapshot from the main file alone, and the WAL may be overwritten.
       const walFrames = framesRemaining === 0 ? 0 : framesCheckpointed + framesRemaining
-      const pageCount = Number(connection.pragma('page_count', { simple: true }))
+      const pages = pageCount()
       this.#snapshots.add(reader)
-      return { pageSize: this.pageSize, pageCount, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
+      return { pageSize: this.pageSize, pageCount: pages, walFrames, bytesTag, release: () => { this.#release(reader) } } // prettier-ignore
     } finally {
       this.#locker.exec('ROLLBACK')
     }
@@ -368,19 +384,9 @@ export class Maintenance {
     return row === undefined ? undefined : (integer(row, 0, 'inodes', 'parent') as Ino)
   }
 
-  #pragma(name: string): number {
-    return Number(this.#checkpointer.pragma(name, { simple: true }))
-  }
-
-  /** One checkpoint, sqlite3_wal_checkpoint_v2(). The row is (busy, frames in the WAL, frames copied); -1 without a WAL. */
   #checkpoint(mode: CheckpointMode): CheckpointResult & { readonly isBusy: boolean } {
-    const rows: unknown = translating(this.#file, () => checkpoint(this.#checkpointer, mode, this.#lostSync))
-    const row: unknown = Array.isArray(rows) ? rows[0] : undefined
-    if (typeof row !== 'object' || row === null || !('log' in row) || !('checkpointed' in row)) {
-      throw new ErrnoError('EIO', `volume file ${this.#file}: a checkpoint answered nothing`)
-    }
-    const frames = Math.max(0, Number(row.log))
-    const copied = Math.max(0, Number(row.checkpointed))
-    return { framesCheckpointed: copied, framesRemaining: frames - copied, isBusy: 'busy' in row && row.busy !== 0 }
+    const answer = translating(this.#file, this.#checkpoints[mode])
+    const [frames, framesCheckpointed] = [Math.max(0, answer.frames), Math.max(0, answer.framesCheckpointed)] // -1 without a WAL
+    return { framesCheckpointed, framesRemaining: frames - framesCheckpointed, isBusy: answer.isBusy }
   }
 }

@@ -3,6 +3,7 @@
  * Keeps: migrations only grow; docs/format.md says the same in prose, byte by byte.
  * Leaves: reading and writing rows to the module of each table.
  */
+import { runPragma } from './pragmas.ts'
 
 /** `PRAGMA application_id` of every volume file: "LtVl" in ASCII. */
 export const applicationId = 0x4c74566c
@@ -167,13 +168,12 @@ export const schemaVersion = migrations.length
 /** What `migrate` needs of a connection. */
 interface Migratable {
   exec(sql: string): unknown
-  pragma(source: string): unknown
 }
 
 /** Brings the tables from `version` (0: an empty file) to `target`. Call inside a transaction. */
 export function migrate(connection: Migratable, version: number, target = schemaVersion): void {
   for (const migration of migrations.slice(version, target)) connection.exec(migration)
-  connection.pragma(`user_version = ${String(target)}`)
+  runPragma(connection, `user_version = ${String(target)}`)
 }
 
 /** Lets what reads the newest tables read a file of an older `version`: a table that came later is an empty one of this connection. */

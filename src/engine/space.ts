@@ -7,8 +7,10 @@
 import { statSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError } from '../base/index.ts'
+import { prepareCheckpoint, type CheckpointAnswer } from './checkpoint.ts'
 import { withBusyTimeout, type Connection } from './connection.ts'
-import { checkpoint, type LostSync } from './lost-sync.ts'
+import type { LostSync } from './lost-sync.ts'
+import { preparePragma } from './pragmas.ts'
 
 /** Bytes that only deleting may use: the WAL frames of some 500 unlinks between two checkpoints. */
 const reserve = 16 << 20
@@ -38,14 +40,20 @@ export interface DiskRoom {
 export class Space {
   readonly #file: string
   readonly #connection: Connection
-  readonly #lostSync: LostSync
+  readonly #truncateWal: () => CheckpointAnswer
+  readonly #pageSize: number
+  readonly #pageCount: () => number
+  readonly #freelistCount: () => number
   #budget = 0
   #refreshedAt = 0
 
   constructor(file: string, connection: Connection, lostSync: LostSync) {
     this.#file = file
     this.#connection = connection
-    this.#lostSync = lostSync
+    this.#truncateWal = prepareCheckpoint(connection, 'TRUNCATE', lostSync)
+    this.#pageSize = preparePragma(connection, 'page_size')()
+    this.#pageCount = preparePragma(connection, 'page_count')
+    this.#freelistCount = preparePragma(connection, 'freelist_count')
   }
 
   /** Claims room for an operation that adds `bytes`. Call outside transactions. Throws ENOSPC. */
@@ -78,7 +86,7 @@ export class Space {
     const deadline = Date.now() + otherCheckpointMs
     try {
       withBusyTimeout(this.#connection, 0, () => {
-        while (isOtherRunning(checkpoint(this.#connection, 'TRUNCATE', this.#lostSync)) && Date.now() < deadline) pause(pollMs)
+        while (isOtherRunning(this.#truncateWal()) && Date.now() < deadline) pause(pollMs)
       })
     } catch {
       // It fails where it is needed most; whoever wanted the room is told so.
@@ -102,9 +110,8 @@ export class Space {
 
   /** Bytes by which a checkpoint will make the file grow, and bytes of free pages inside it. */
   #pages(): { growth: number; inside: number } {
-    const pragma = (name: string): number => Number(this.#connection.pragma(name, { simple: true }))
-    const size = pragma('page_size')
-    return { growth: Math.max(0, pragma('page_count') * size - statSync(this.#file).size), inside: pragma('freelist_count') * size }
+    const growth = Math.max(0, this.#pageCount() * this.#pageSize - statSync(this.#file).size)
+    return { growth, inside: this.#freelistCount() * this.#pageSize }
   }
 }
 
@@ -115,9 +122,8 @@ export function freeBytes(file: string): number {
 }
 
 /** Whether a checkpoint could not even begin because another one runs: SQLite then knows no frames. */
-function isOtherRunning(rows: unknown): boolean {
-  const [row] = rows as readonly { readonly busy: number; readonly log: number }[]
-  return row?.busy === 1 && row.log === -1
+function isOtherRunning({ isBusy, frames }: CheckpointAnswer): boolean {
+  return isBusy && frames === -1
 }
 
 /** Blocks this thread: its caller must not answer before. */

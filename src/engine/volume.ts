@@ -17,6 +17,7 @@ import { Extents, type SeekTarget } from './extents.ts'
 import { ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
+import { preparePragma, runPragma } from './pragmas.ts'
 import { integer, type Row } from './rows.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
@@ -126,7 +127,7 @@ export class Volume {
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
-        const version = Number(connection.pragma('user_version', { simple: true }))
+        const version = preparePragma(connection, 'user_version')()
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
         return new Volume(file, connection, options)
       })
@@ -162,7 +163,7 @@ export class Volume {
   close(): void {
     try {
       this.collect(this.orphans())
-      translating(this.file, () => this.#connection.pragma('wal_checkpoint(TRUNCATE)'))
+      translating(this.file, () => runPragma(this.#connection, 'wal_checkpoint(TRUNCATE)'))
     } finally {
       this.#walSync.close()
       this.#connection.close() // the last connection removes the -wal

@@ -8,8 +8,9 @@
  * Leaves: what it fails with to SQLite, which meets the same when it writes.
  */
 import { fstatSync, writeSync } from 'node:fs'
-import type { Connection, Statement } from './connection.ts'
-import { integer, type Row } from './rows.ts'
+import { prepareCheckpoint, type CheckpointAnswer } from './checkpoint.ts'
+import type { Connection } from './connection.ts'
+import { preparePragma, runPragma } from './pragmas.ts'
 import type { WalSync } from './wal-sync.ts'
 
 /** Larger pieces make larger folios of the page cache, in which ext4 finds a frame's place more slowly. */
@@ -36,7 +37,7 @@ export class WalGrowth {
   readonly #wal: WalSync
   readonly #connection: Connection
   readonly #frameBytes: number
-  readonly #selectFrames: Statement<[], Row>
+  readonly #look: () => CheckpointAnswer
   /** Bytes that are there, as far as is known, for the transactions to come. */
   #spare = 0
   /** Bytes written since the last sync, about. */
@@ -48,8 +49,8 @@ export class WalGrowth {
   constructor(wal: WalSync, connection: Connection) {
     this.#wal = wal
     this.#connection = connection
-    this.#frameBytes = Number(connection.pragma('page_size', { simple: true })) + 24
-    this.#selectFrames = connection.prepare<[], Row>('PRAGMA wal_checkpoint(NOOP)').raw(true)
+    this.#frameBytes = preparePragma(connection, 'page_size')() + 24
+    this.#look = prepareCheckpoint(connection, 'NOOP')
   }
 
   /** Has the file reach as far as a transaction will that adds `bytes` of content. Call just before it begins. */
@@ -76,13 +77,12 @@ export class WalGrowth {
 
   /** How many bytes of the file SQLite leaves when the WAL starts anew; -1: all. https://www.sqlite.org/pragma.html#pragma_journal_size_limit */
   #setLimit(bytes: number): void {
-    this.#connection.pragma(`journal_size_limit = ${String(bytes)}`)
+    runPragma(this.#connection, `journal_size_limit = ${String(bytes)}`)
   }
 
   /** Returns how many bytes there are then behind the last frame. */
   #grow(descriptor: number, need: number): number {
-    const row = this.#selectFrames.get()
-    const position = row === undefined ? 0 : integer(row, 1, 'wal_checkpoint', 'log') * this.#frameBytes
+    const position = this.#look().frames * this.#frameBytes
     let end = fstatSync(descriptor).size
     if (end >= position + need) return end - position
     while (end < position + need + mostSpare) end += writeSync(descriptor, zeros, 0, pieceBytes - (end % pieceBytes), end)

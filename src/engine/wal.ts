@@ -10,6 +10,7 @@
 import Database from 'better-sqlite3'
 import { closeSync, existsSync, fstatSync, openSync, readSync, rmSync, statSync } from 'node:fs'
 import { ErrnoError } from '../base/index.ts'
+import { prepareCheckpoint } from './checkpoint.ts'
 import { assertOpenable, translating } from './connection.ts'
 
 /** Offset 0: magic (u32 BE), 4: format, 8: page size, 12: checkpoint number, 16: two salts, 24: two checksums of the 24 bytes before. */
@@ -72,8 +73,7 @@ function countTaken(file: string): number {
   const hadIndex = existsSync(`${file}-shm`)
   const connection = new Database(file, { readonly: true }) // closing one that can write would take the WAL away
   try {
-    const rows = connection.pragma('wal_checkpoint(NOOP)') as readonly { readonly log: number }[]
-    return rows[0]?.log ?? -1
+    return prepareCheckpoint(connection, 'NOOP')().frames
   } finally {
     connection.close()
     if (!hadIndex) rmSync(`${file}-shm`, { force: true })
