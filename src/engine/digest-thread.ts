@@ -18,4 +18,4 @@ try {
 } catch {
   // It helps at its given priority as well.
 }
-serveDigests(workerData as DigestMemory)
+await serveDigests(workerData as DigestMemory)

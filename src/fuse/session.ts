@@ -1,7 +1,7 @@
 /**
  * The session on `/dev/fuse`: reads a request, has it served, writes the reply, until the mount is gone.
- * Keeps: one request at a time, answered before the next is served; blocking calls only, so nothing else runs on this thread. The next one
- *   is read meanwhile only among large writes, and only by who was told to.
+ * Keeps: one request at a time, answered before the next is served; blocking calls only, so nothing else runs on this thread meanwhile. The
+ *   next one is read meanwhile only among large writes, and only by who was told to.
  * Leaves: what a request means to dispatcher.ts, reading ahead to requests-ahead.ts, opening and mounting to mount.ts.
  */
 import { AssertionError } from 'node:assert'
@@ -58,13 +58,15 @@ export class FuseSession {
   }
 
   /**
-   * Serves until the mount is unmounted or its connection aborted (ENODEV), then returns. Blocks its thread meanwhile.
+   * Serves about so many requests, then returns true; false once the mount is unmounted or its connection aborted (ENODEV). Blocks its
+   * thread meanwhile: what V8 and Node put off until a turn of the event loop is kept until then, some 100 bytes for each collection of the
+   * young generation, and what is native of each object that was collected.
    * Throws EIO for what read(2) fails with otherwise, and an AssertionError of the Filesystem after that request's EIO.
    */
-  serve(): void {
+  serve(requests = Infinity): boolean {
     const own = this.#dispatcher.request
     let largeWrites = 0
-    while (!this.#isGone) {
+    for (let served = 0; served < requests && !this.#isGone; served++) {
       const length = this.#checked(readRequest(this.#fd, own.buffer))
       if (length === 0) continue
       largeWrites = isLargeWrite(own.buffer, length) ? largeWrites + 1 : 0
@@ -74,6 +76,7 @@ export class FuseSession {
       this.#dispatcher.request = own
       largeWrites = burst - 1 // it was most likely the kernel's SETATTR of the times, and they go on
     }
+    return !this.#isGone
   }
 
   /** Serves what the other thread reads, up to the first request that is no large WRITE. */

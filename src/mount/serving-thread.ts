@@ -1,11 +1,12 @@
 /**
  * The serving thread: opens the volume, answers the kernel until the mount is gone, closes the volume when told.
- * Keeps: the loop blocks its thread, so this one does nothing else; every change is made here; a successor first answers what its
- *   predecessor left unanswered.
+ * Keeps: the loop blocks its thread, so this one does nothing else, but for a turn of the event loop now and then; every change is made
+ *   here; a successor first answers what its predecessor left unanswered.
  * Leaves: mounting, signals, checkpoints and the supervisor to the control thread (serving.ts).
  */
 import { flushCompileCache } from 'node:module'
 import { availableParallelism } from 'node:os'
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume, WriteGate } from '../engine/index.ts'
@@ -20,6 +21,9 @@ import type { AheadRange } from './read-ahead.ts'
 import { RequestCopy, keepSeek, readRequestCopy, readSeeks, type LeftCopy } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
+
+/** Requests between two turns of the event loop (FuseSession.serve): at least a tenth of a second, in which little adds up. */
+const requestsPerTurn = 8192
 
 /** What it opens and serves. */
 export interface ThreadOptions {
@@ -97,6 +101,9 @@ class Service {
   #lost: LostRequests | undefined
   /** The order `forgotten` is still to come. */
   #isAsking = false
+  /** It came in a turn of the event loop. */
+  #forgotten: ForgottenOrder | undefined
+  #served = Promise.resolve()
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
 
@@ -121,7 +128,24 @@ class Service {
     return this.#volume.root
   }
 
-  serve(): void {
+  /** Until the mount is gone. */
+  serve(): Promise<void> {
+    this.#served = this.#serve()
+    return this.#served
+  }
+
+  async #serve(): Promise<void> {
+    const session = this.#begin()
+    while (session.serve(requestsPerTurn)) await turnOfEventLoop()
+    report({ type: 'ended' })
+  }
+
+  /** Those that the kernel does not know, of the doubtful. */
+  takeOrder(order: ForgottenOrder): void {
+    this.#forgotten = order
+  }
+
+  #begin(): FuseSession {
     const { deviceFd, generation, isStandingBy, useResend, runFolder } = this.#options
     if (isStandingBy) this.#volume.resume()
     this.#parts ??= this.#prepare()
@@ -149,11 +173,12 @@ class Service {
       for (const seek of readSeeks(runFolder)) report({ type: 'late-seek', seek })
       if (left.request !== undefined) session.serveCopy(left.request)
     }
-    session.serve()
-    report({ type: 'ended' })
+    return session
   }
 
-  close(): void {
+  /** When the mount is gone. */
+  async close(): Promise<void> {
+    await this.#served
     this.#parts?.filesystem.close()
     this.#parts?.guard.close()
     this.#parts?.copy?.close()
@@ -223,10 +248,11 @@ class Service {
 
   #takeForgotten(): readonly Ino[] {
     if (!this.#isAsking || port === null) return []
-    const received = receiveMessageOnPort(port) as { readonly message: ForgottenOrder } | undefined
-    if (received === undefined) return []
+    const order = this.#forgotten ?? (receiveMessageOnPort(port) as { readonly message: ForgottenOrder } | undefined)?.message
+    if (order === undefined) return []
     this.#isAsking = false
-    return received.message.inos as readonly Ino[]
+    this.#forgotten = undefined
+    return order.inos as readonly Ino[]
   }
 
   #keep(request: Buffer, length: number, copy: RequestCopy | undefined): void {
@@ -237,33 +263,32 @@ class Service {
 
 let service: Service | undefined
 
-function obey(message: ThreadOrder): void {
+async function obey(message: ThreadOrder): Promise<void> {
   switch (message.order) {
     case 'open':
       service = new Service(message.options)
       report({ type: 'opened', root: service.root })
       return
     case 'serve':
-      service?.serve()
+      await service?.serve()
       return
     case 'close':
-      service?.close()
+      await service?.close()
       port?.close()
       return
     case 'forgotten':
-      return // the mount is gone: closing the volume removes them
+      service?.takeOrder(message) // where the mount is gone, closing the volume removes them
+      return
     default:
       message satisfies never
   }
 }
 
 port.on('message', (message: ThreadOrder) => {
-  try {
-    obey(message)
-  } catch (error) {
+  obey(message).catch((error: unknown) => {
     report({ type: 'failed', error: toPlainError(error) })
     port.close()
-  }
+  })
 })
 report({ type: 'loaded' })
 flushCompileCache() // the loop leaves no other moment

@@ -258,9 +258,10 @@ describe('a reading thread', { skip: noMount, concurrency: true }, () => {
       await Promise.all(contents.map(large))
       done.is = true
       await others
-      const { expectations, uses, left } = await finish()
+      const { expectations, uses, left, turns } = await finish()
       assert.ok(expectations > 0 && uses === expectations, `${String(expectations)} expected, ${String(uses)} came`)
       assert.equal(left, 0)
+      assert.ok(turns > 1, `the event loop turned ${String(turns)} times`)
     }))
 
   it('ends when the connection is aborted', () =>

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { writeSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as turnOfEventLoop, setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { FuseSession, mountFuse, openFuseDevice } from '../../src/fuse/index.ts'
 import { MemoryFilesystem } from './memory-filesystem.ts'
@@ -61,5 +61,6 @@ mountFuse(fd, { source, mountpoint, readOnly: false })
 const memory = session.readAhead()
 new Worker(new URL('../../src/fuse/reading-thread.ts', import.meta.url), { workerData: memory }).unref()
 while (Atomics.load(new Int32Array(memory.control), 0) === 0) await sleep(5)
-session.serve()
-say({ expectations, uses, left: ahead.size, counts: Object.fromEntries(counts), nodes: fs.nodes.size })
+let turns = 0
+for (; session.serve(50); turns++) await turnOfEventLoop()
+say({ turns, expectations, uses, left: ahead.size, counts: Object.fromEntries(counts), nodes: fs.nodes.size })

@@ -34,6 +34,8 @@ export interface Ended {
   readonly expectations: number
   readonly uses: number
   readonly left: number
+  /** How often it let the event loop turn, every 50 requests. */
+  readonly turns: number
   readonly exitCode: number | null
 }
 
