@@ -1,24 +1,35 @@
-/** What the first run compiles ahead is what a FUSE process loads: a module that is missing there makes the first mount wait for it. */
+/** What the first run compiles ahead is all that a FUSE process loads: a module that is missing there makes the first mount wait for it. */
 import assert from 'node:assert/strict'
-import { dirname, join } from 'node:path'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { readProject } from './project.ts'
+import { fileURLToPath } from 'node:url'
+import { createVolumeFile } from '../../src/engine/index.ts'
+import { drivers, mountFile } from '../mount/support.ts'
+import { withFolder } from '../support.ts'
 
-/** A module and all that it imports at run time, by paths from the top of the repository. */
-function modulesOf(path: string, known = new Set<string>()): Set<string> {
-  if (known.has(path)) return known
-  known.add(path)
-  for (const [, from = ''] of readProject(path).matchAll(/^(?:import(?! type)|export(?! type)|\}).*?'(\.[^']*)'$/gm)) {
-    modulesOf(join(dirname(path), from), known)
-  }
-  return known
-}
+const preload = fileURLToPath(new URL('../../src/mount/preload.ts', import.meta.url))
+const skip = drivers.find(({ driver }) => driver === 'direct')?.skip
 
-test('preload.ts loads what a FUSE process and its serving thread load', () => {
-  const preloaded = modulesOf('src/mount/preload.ts')
-  for (const program of ['src/mount/main.ts', 'src/mount/serving-thread.ts']) {
-    const missing = [...modulesOf(program)].filter((path) => path !== program && !preloaded.has(path))
-    assert.deepEqual(missing, [], program)
-  }
-  assert.ok(preloaded.has('src/engine/volume.ts') && preloaded.has('src/fuse/session.ts'))
-})
+test('a first mount compiles nothing that preload.ts has not compiled before', { skip }, () =>
+  withFolder(async (folder) => {
+    const [cache, file, mountpoint] = ['cache', 'volume.sqlite', 'mount'].map((name) => join(folder, name)) as [string, string, string]
+    mkdirSync(mountpoint)
+    const compiled = (): string[] => readdirSync(cache, { recursive: true, encoding: 'utf8' }).sort()
+    const before = process.env['NODE_COMPILE_CACHE']
+    process.env['NODE_COMPILE_CACHE'] = cache
+    try {
+      execFileSync(process.execPath, ['--disable-warning=ExperimentalWarning', preload])
+      const preloaded = compiled()
+      assert.ok(preloaded.length > 60, preloaded.join('\n'))
+      createVolumeFile(file)
+      const mount = await mountFile(file, mountpoint)
+      await mount.stop()
+      assert.deepEqual(compiled(), preloaded)
+    } finally {
+      if (before === undefined) delete process.env['NODE_COMPILE_CACHE']
+      else process.env['NODE_COMPILE_CACHE'] = before
+    }
+  }),
+)
