@@ -1,9 +1,10 @@
 /** SQLite's page cache: small after large reads and writes in turn, large again among others. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import Database from 'better-sqlite3'
 import { CacheSize } from '../../src/engine/cache-size.ts'
 import { openConnection } from '../../src/engine/connection.ts'
-import { withFile } from '../support.ts'
+import { makeFile, withFile, withVolume } from '../support.ts'
 
 const mib = 1 << 20
 
@@ -35,4 +36,25 @@ test('the page cache is small from the 25th MiB of large requests in turn on, un
       assert.equal(others(3), large) // never so many in turn
     }
     connection.close()
+  }))
+
+test('a volume tells of what it reads and writes, and of each request', (context) =>
+  withVolume((volume) => {
+    const exec = context.mock.method(Database.prototype, 'exec') // which does what it always does
+    const sizes = (): string[] => exec.mock.calls.map(({ arguments: [sql] }) => String(sql)).filter((sql) => sql.includes('cache_size'))
+    let requests = 0
+    const ask = (count: number, request: (i: number) => void): void => {
+      for (let i = 0; i < count; i++) {
+        volume.beginRequest(++requests)
+        request(i)
+      }
+    }
+    const file = makeFile(volume, volume.root, 'large')
+    ask(25, (i) => {
+      volume.write(file, i * mib, Buffer.alloc(mib, i), { keepTimes: false, killPrivileges: false })
+    })
+    ask(3, () => volume.get(file))
+    ask(25, (i) => volume.read(file, i * mib, Buffer.alloc(mib)))
+    ask(3, () => volume.get(file))
+    assert.deepEqual(sizes(), [2048, 24576, 2048, 24576].map((kib) => `PRAGMA cache_size = -${String(kib)}`))
   }))
