@@ -13,7 +13,7 @@ import { translating, type Connection } from './connection.ts'
 import { findLengthFault } from './file-length.ts'
 import { inspect } from './inspection.ts'
 import { Places, describeRow } from './places.ts'
-import { preparePragma } from './pragmas.ts'
+import { readPragma } from './pragmas.ts'
 import { bytes, integer, type Row } from './rows.ts'
 import { compareSchema } from './schema-objects.ts'
 import { addMissingTables, blockSize, piecesPerChunk } from './schema.ts'
@@ -174,4 +174,4 @@ function prepareProof(connection: Connection): (id: number, address: Buffer) => 
 /** Version 1 had none. */
 const hasChecksums = (connection: Connection): boolean => versionOf(connection) > 1
 
-const versionOf = (connection: Connection): number => preparePragma(connection, 'user_version')()
+const versionOf = (connection: Connection): number => readPragma(connection, 'user_version')

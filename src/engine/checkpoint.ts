@@ -1,5 +1,5 @@
 /**
- * One checkpoint of the WAL, sqlite3_wal_checkpoint_v2(), prepared once for each mode (why: pragmas.ts).
+ * One checkpoint of the WAL, sqlite3_wal_checkpoint_v2(), prepared once (why: pragmas.ts).
  * Keeps: that it could not sync the WAL is not forgotten: nobody else is told of the lost pages (lost-sync.ts).
  * Leaves: when to run which to maintenance.ts and space.ts.
  */

@@ -7,7 +7,7 @@ import Database from 'better-sqlite3'
 import { accessSync, constants, existsSync, lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ErrnoError, messageOf, systemCode, type ErrnoCode } from '../base/index.ts'
-import { preparePragma, runPragma } from './pragmas.ts'
+import { readPragma, runPragma } from './pragmas.ts'
 import { applicationId, schemaVersion } from './schema.ts'
 
 export type Connection = Database.Database
@@ -94,10 +94,10 @@ export function setPragmas(connection: Connection, use: 'serving' | 'beside'): v
 
 /** Refuses what is not a volume of this version, or an older one. Reads only. Throws EIO `not_a_volume`, `newer_format`. */
 export function assertVolume(connection: Connection, file: string): void {
-  const id = preparePragma(connection, 'application_id')()
+  const id = readPragma(connection, 'application_id')
   if (id !== applicationId)
     throw new ErrnoError('EIO', `volume file ${file}: it is an SQLite file but not a litevol volume`, { problem: 'not_a_volume' })
-  const version = preparePragma(connection, 'user_version')()
+  const version = readPragma(connection, 'user_version')
   if (version < 1) throw new ErrnoError('EIO', `volume file ${file}: format version ${String(version)} is damaged`)
   if (version <= schemaVersion) return
   const message = `volume file ${file}: format version ${String(version)} is newer than this litevol, which knows ${String(schemaVersion)}`

@@ -11,7 +11,7 @@ import { assertOpenable, openConnection, setPragmas, translating, type Connectio
 import { assertLength } from './file-length.ts'
 import { Inodes } from './inodes.ts'
 import { Owner } from './owner.ts'
-import { preparePragma, runPragma } from './pragmas.ts'
+import { readPragma, runPragma } from './pragmas.ts'
 import { applicationId, firstIno, migrate, pageSize } from './schema.ts'
 import { State, prepareStateReader, type StateSummary } from './state.ts'
 import { Volume } from './volume.ts'
@@ -125,7 +125,7 @@ export function readVolumeState(file: string): StateSummary & { readonly sizeByt
   const connection = openConnection(file)
   try {
     return translating(file, () => {
-      const [pages, pageBytes] = [preparePragma(connection, 'page_count')(), preparePragma(connection, 'page_size')()]
+      const [pages, pageBytes] = [readPragma(connection, 'page_count'), readPragma(connection, 'page_size')]
       return { ...prepareStateReader(connection)(), sizeBytes: pages * pageBytes }
     })
   } finally {

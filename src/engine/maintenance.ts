@@ -13,7 +13,7 @@ import { Dentries } from './dentries.ts'
 import { Extents, seekExtents, type SeekTarget } from './extents.ts'
 import { bringFreelistIntoMemory } from './freelist-memory.ts'
 import { lostSyncError, ownLostSync, type LostSync } from './lost-sync.ts'
-import { preparePragma } from './pragmas.ts'
+import { preparePragma, readPragma } from './pragmas.ts'
 import { integer, type Row } from './rows.ts'
 import { schemaVersion } from './schema.ts'
 import { freeBytes } from './space.ts'
@@ -115,7 +115,7 @@ export class Maintenance {
     this.#pageCount = preparePragma(checkpointer, 'page_count')
     this.#version = preparePragma(checkpointer, 'user_version')
     this.#locker = openConnection(file)
-    this.pageSize = preparePragma(checkpointer, 'page_size')()
+    this.pageSize = readPragma(checkpointer, 'page_size')
     this.#readState = prepareStateReader(this.#checkpointer)
     this.#dentries = new Dentries(this.#checkpointer)
     this.#selectSize = this.#checkpointer.prepare<[number], Row>('SELECT size FROM inodes WHERE ino = ?').raw(true)

@@ -1,9 +1,9 @@
 /**
- * SQLite's pragmas (https://www.sqlite.org/pragma.html): running one, and reading one again and again.
- * Keeps: however often that is done, nothing is left of it. better-sqlite3's own `pragma` makes an object each time, of some 2 KB, which is
- *   given back in a turn of the event loop after the garbage collector has found it; the serving thread, which blocks in read(2), has no
- *   such turns, and kept them all. So eslint refuses it.
- * Leaves: which ones a connection needs to connection.ts; checkpoints, which SQLite runs as pragmas too, to checkpoint.ts.
+ * SQLite's pragmas (https://www.sqlite.org/pragma.html): running one, and reading one, once or again and again.
+ * Keeps: however often one is run, or read by what was prepared, nothing is left of it. better-sqlite3's own `pragma` makes an object each
+ *   time, some 2 KB that are given back in a turn of the event loop after a collection of the old generation: the serving thread, which
+ *   blocks in read(2), has few of both. So eslint refuses it.
+ * Leaves: which ones a connection needs to connection.ts, checkpoints of a volume that is served to checkpoint.ts.
  */
 import type { Connection } from './connection.ts'
 
@@ -12,11 +12,13 @@ export function runPragma(connection: { exec(sql: string): unknown }, text: stri
   connection.exec(`PRAGMA ${text}`)
 }
 
-/** Prepares reading one that is a number; returns how to. Not for those that SQLite reads when they are prepared, as `cache_size`. Throws SqliteError. */
-export function preparePragma(
-  connection: Connection,
-  name: 'application_id' | 'freelist_count' | 'page_count' | 'page_size' | 'user_version',
-): () => number {
+/** Reads one that is a number. An object is left of it: not for what is asked with each request. Throws SqliteError. */
+export function readPragma(connection: Connection, name: 'application_id' | 'page_count' | 'page_size' | 'user_version'): number {
+  return Number(connection.prepare(`PRAGMA ${name}`).pluck(true).get())
+}
+
+/** Prepares reading one that is a number and changes; returns how to. Throws SqliteError. */
+export function preparePragma(connection: Connection, name: 'freelist_count' | 'page_count' | 'user_version'): () => number {
   const statement = connection.prepare(`PRAGMA ${name}`).pluck(true)
   return () => Number(statement.get())
 }

@@ -10,7 +10,7 @@ import { ErrnoError } from '../base/index.ts'
 import { prepareCheckpoint, type CheckpointAnswer } from './checkpoint.ts'
 import { withBusyTimeout, type Connection } from './connection.ts'
 import type { LostSync } from './lost-sync.ts'
-import { preparePragma } from './pragmas.ts'
+import { preparePragma, readPragma } from './pragmas.ts'
 
 /** Bytes that only deleting may use: the WAL frames of some 500 unlinks between two checkpoints. */
 const reserve = 16 << 20
@@ -51,7 +51,7 @@ export class Space {
     this.#file = file
     this.#connection = connection
     this.#truncateWal = prepareCheckpoint(connection, 'TRUNCATE', lostSync)
-    this.#pageSize = preparePragma(connection, 'page_size')()
+    this.#pageSize = readPragma(connection, 'page_size')
     this.#pageCount = preparePragma(connection, 'page_count')
     this.#freelistCount = preparePragma(connection, 'freelist_count')
   }

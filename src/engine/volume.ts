@@ -17,7 +17,7 @@ import { Extents, type SeekTarget } from './extents.ts'
 import { ownLostSync, type LostSync } from './lost-sync.ts'
 import { Inodes, type Inode, type InodePatch } from './inodes.ts'
 import { Namespace, type Creation } from './namespace.ts'
-import { preparePragma, runPragma } from './pragmas.ts'
+import { readPragma, runPragma } from './pragmas.ts'
 import { integer, type Row } from './rows.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { Space, type DiskRoom } from './space.ts'
@@ -127,7 +127,7 @@ export class Volume {
     const connection = openConnection(file, 'serving')
     try {
       return translating(file, () => {
-        const version = preparePragma(connection, 'user_version')()
+        const version = readPragma(connection, 'user_version')
         if (version < schemaVersion) connection.transaction(migrate)(connection, version)
         return new Volume(file, connection, options)
       })

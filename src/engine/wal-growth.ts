@@ -10,7 +10,7 @@
 import { fstatSync, writeSync } from 'node:fs'
 import { prepareCheckpoint, type CheckpointAnswer } from './checkpoint.ts'
 import type { Connection } from './connection.ts'
-import { preparePragma, runPragma } from './pragmas.ts'
+import { readPragma, runPragma } from './pragmas.ts'
 import type { WalSync } from './wal-sync.ts'
 
 /** Larger pieces make larger folios of the page cache, in which ext4 finds a frame's place more slowly. */
@@ -49,7 +49,7 @@ export class WalGrowth {
   constructor(wal: WalSync, connection: Connection) {
     this.#wal = wal
     this.#connection = connection
-    this.#frameBytes = preparePragma(connection, 'page_size')() + 24
+    this.#frameBytes = readPragma(connection, 'page_size') + 24
     this.#look = prepareCheckpoint(connection, 'NOOP')
   }
 

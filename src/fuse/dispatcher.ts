@@ -46,6 +46,8 @@ export interface SessionOptions {
   readonly guard?: { enter(request: number): boolean; leave(): void }
   /** Told of content before it is written, where requests are read ahead. Default: nobody is. */
   readonly contentAhead?: ContentAhead
+  /** Requests after which the event loop turns once; default 8,192. */
+  readonly requestsPerTurn?: number
 }
 
 /** Who can use content before the WRITE that brings it is served. */

@@ -1,29 +1,40 @@
 /**
  * The session on `/dev/fuse`: reads a request, has it served, writes the reply, until the mount is gone.
- * Keeps: one request at a time, answered before the next is served; blocking calls only, so nothing else runs on this thread meanwhile. The
- *   next one is read meanwhile only among large writes, and only by who was told to.
+ * Keeps: one request at a time, answered before the next is served; blocking calls only, so nothing else runs on this thread, but for a
+ *   turn of the event loop now and then. The next one is read meanwhile only among large writes, and only by who was told to.
  * Leaves: what a request means to dispatcher.ts, reading ahead to requests-ahead.ts, opening and mounting to mount.ts.
  */
 import { AssertionError } from 'node:assert'
 import { writeSync } from 'node:fs'
+import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
 import { getSystemErrorName } from 'node:util'
 import { ErrnoError, messageOf, systemCode } from '../base/index.ts'
 import { Dispatcher, ERROR_REPLY, REQUEST_SIZE } from './dispatcher.ts'
 import type { SessionOptions } from './dispatcher.ts'
 import type { Filesystem } from './filesystem.ts'
 import { forgetAttributes } from './notify.ts'
+import type { Bytes } from './prefaulted.ts'
 import { RequestsAhead, isLargeWrite, readRequest, type ReadRequest, type RequestsAheadMemory } from './requests-ahead.ts'
 import { inHeader, writeIn } from './wire.ts'
 
 /** After so many large writes in turn the next one is worth reading ahead. */
 const burst = 4
 
+/** Requests between two turns of the event loop, by default: at least a tenth of a second. */
+const requestsPerTurn = 8192
+
 /** Serves one mount out of `fs`. The descriptor stays the caller's. */
 export class FuseSession {
   readonly #fd: number
   readonly #options: SessionOptions
   readonly #dispatcher: Dispatcher
+  /** Where requests are read, unless somebody reads ahead. */
+  readonly #own: Bytes
   #ahead: RequestsAhead | undefined
+  /** Set while requests are read ahead: the next one comes from there. */
+  #reader: RequestsAhead | undefined
+  /** Served in turn. */
+  #largeWrites = 0
   #isGone = false
 
   constructor(fd: number, fs: Filesystem, options: SessionOptions = {}) {
@@ -35,6 +46,7 @@ export class FuseSession {
         forgetAttributes(fd, nodeid)
       },
     })
+    this.#own = this.#dispatcher.request
   }
 
   /**
@@ -48,50 +60,54 @@ export class FuseSession {
 
   /** Where requests lie, content of WRITE among them. Ask after `readAhead`. */
   get memory(): readonly SharedArrayBuffer[] {
-    return [this.#dispatcher.request.memory, ...(this.#ahead?.memory.slots ?? [])]
+    return [this.#own.memory, ...(this.#ahead?.memory.slots ?? [])]
   }
 
   /** Serves a request that a dead predecessor has read, and may have answered, from a copy of it; before `serve`. */
   serveCopy(request: Buffer): void {
-    request.copy(this.#dispatcher.request.buffer)
+    request.copy(this.#own.buffer)
     this.#serveOne(request.length, true)
   }
 
   /**
-   * Serves about so many requests, then returns true; false once the mount is unmounted or its connection aborted (ENODEV). Blocks its
-   * thread meanwhile: what V8 and Node put off until a turn of the event loop is kept until then, some 100 bytes for each collection of the
-   * young generation, and what is native of each object that was collected.
-   * Throws EIO for what read(2) fails with otherwise, and an AssertionError of the Filesystem after that request's EIO.
+   * Serves until the mount is unmounted or its connection aborted (ENODEV). Blocks its thread, but for turns of the event loop: until then
+   * V8 and Node keep what they put off, some 100 bytes for each collection of the young generation, and what is native of each object that
+   * was collected. Rejects with EIO for what read(2) fails with otherwise, and with an AssertionError of the Filesystem after that
+   * request's EIO.
    */
-  serve(requests = Infinity): boolean {
-    const own = this.#dispatcher.request
-    let largeWrites = 0
-    for (let served = 0; served < requests && !this.#isGone; served++) {
-      const length = this.#checked(readRequest(this.#fd, own.buffer))
-      if (length === 0) continue
-      largeWrites = isLargeWrite(own.buffer, length) ? largeWrites + 1 : 0
-      this.#serveOne(length)
-      if (largeWrites < burst || this.#ahead?.hasReader !== true) continue
-      this.#serveAhead(this.#ahead)
-      this.#dispatcher.request = own
-      largeWrites = burst - 1 // it was most likely the kernel's SETATTR of the times, and they go on
+  async serve(): Promise<void> {
+    while (!this.#isGone) {
+      for (let count = this.#options.requestsPerTurn ?? requestsPerTurn; count > 0 && !this.#isGone; count--) {
+        if (this.#reader === undefined) this.#serveNext()
+        else this.#serveAhead(this.#reader)
+      }
+      await turnOfEventLoop()
     }
-    return !this.#isGone
   }
 
-  /** Serves what the other thread reads, up to the first request that is no large WRITE. */
-  #serveAhead(ahead: RequestsAhead): void {
-    ahead.begin()
-    let isLast = false
-    while (!isLast) {
-      const { bytes, length } = ahead.next()
-      isLast = !isLargeWrite(bytes.buffer, length)
-      this.#expect(ahead.following())
-      this.#dispatcher.request = bytes
-      if (this.#checked(length) > 0) this.#serveOne(length)
-      this.#options.contentAhead?.forget(bytes.buffer)
-      ahead.release()
-    }
+  #serveNext(): void {
+    const length = this.#checked(readRequest(this.#fd, this.#own.buffer))
+    if (length === 0) return
+    this.#largeWrites = isLargeWrite(this.#own.buffer, length) ? this.#largeWrites + 1 : 0
+    this.#serveOne(length)
+    if (this.#largeWrites < burst || this.#ahead?.hasReader !== true) return
+    this.#ahead.begin()
+    this.#reader = this.#ahead
+  }
+
+  /** Serves what the other thread has read; the first request that is no large WRITE is its last. */
+  #serveAhead(reader: RequestsAhead): void {
+    const { bytes, length } = reader.next()
+    const isLast = !isLargeWrite(bytes.buffer, length)
+    this.#expect(reader.following())
+    this.#dispatcher.request = bytes
+    if (this.#checked(length) > 0) this.#serveOne(length)
+    this.#options.contentAhead?.forget(bytes.buffer)
+    reader.release()
+    if (!isLast) return
+    this.#reader = undefined
+    this.#dispatcher.request = this.#own
+    this.#largeWrites = burst - 1 // it was most likely the kernel's SETATTR of the times, and they go on
   }
 
   /** Tells of the content that comes next. */

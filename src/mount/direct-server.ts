@@ -3,7 +3,7 @@
  * Keeps: the device is the keeper's, so it outlives this process. Leaves: what the thread does to serving-thread.ts.
  */
 import { release } from 'node:os'
-import { Worker } from 'node:worker_threads'
+import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
 import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index.ts'
 import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
@@ -35,6 +35,8 @@ export class DirectServer implements VolumeServer {
   readonly #ended = Promise.withResolvers<undefined>()
   readonly #closed = Promise.withResolvers<undefined>()
   readonly #loaded = Promise.withResolvers<undefined>()
+  /** To the serving thread: which of the doubtful the kernel does not know. */
+  readonly #forgotten = new MessageChannel()
   #parts: ServerParts | undefined
   #deviceFd = -1
   #root: Ino | undefined
@@ -63,9 +65,10 @@ export class DirectServer implements VolumeServer {
       shared,
       lostSync: lostSync.memory,
       gate: gate.memory,
+      forgotten: this.#forgotten.port2,
       logLevel,
     }
-    this.#order({ order: 'open', options: threadOptions })
+    this.#order({ order: 'open', options: threadOptions }, [threadOptions.forgotten])
     this.#root = await this.#opened.promise
   }
 
@@ -113,8 +116,8 @@ export class DirectServer implements VolumeServer {
     return this.#parts
   }
 
-  #order(order: ThreadOrder): void {
-    this.#thread.postMessage(order)
+  #order(order: ThreadOrder, given: readonly MessagePort[] = []): void {
+    this.#thread.postMessage(order, given)
   }
 
   #listen(): void {
@@ -166,7 +169,7 @@ export class DirectServer implements VolumeServer {
   }
 
   async #askAfter(doubtful: readonly number[]): Promise<void> {
-    this.#order({ order: 'forgotten', inos: await findForgotten(this.#deviceFd, doubtful as readonly Nodeid[]) })
+    this.#forgotten.port1.postMessage(await findForgotten(this.#deviceFd, doubtful as readonly Nodeid[]))
   }
 
   /** Answers for the serving thread, which serves the pages that the answer needs. */

@@ -1,6 +1,6 @@
 /**
- * Loads what a FUSE process consists of, its serving thread included, and ends: Node keeps what it has compiled for that (NODE_COMPILE_CACHE),
- * which the first mount would have to wait for. Run by bin/litevol where nothing is kept yet.
+ * Loads what a FUSE process and its serving thread begin with, and ends: Node keeps what it has compiled for that (NODE_COMPILE_CACHE), which
+ * the first mount would have to wait for. Run by bin/litevol where nothing is kept yet.
  * Neither begins: the one has no options, the other is in no thread of its own. By then everything is compiled.
  */
-for (const program of [import('./main.ts'), import('./serving-thread.ts')]) await program.catch(() => undefined)
+await Promise.allSettled([import('./main.ts'), import('./serving-thread.ts')])

@@ -6,8 +6,7 @@
  */
 import { flushCompileCache } from 'node:module'
 import { availableParallelism } from 'node:os'
-import { setImmediate as turnOfEventLoop } from 'node:timers/promises'
-import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
+import { parentPort, receiveMessageOnPort, type MessagePort } from 'node:worker_threads'
 import { makeLogger, toPlainError, type Ino, type LogLevel, type Logger, type PlainError } from '../base/index.ts'
 import { Volume, WriteGate } from '../engine/index.ts'
 import { FuseSession, requestResend, type LateSeek, type Negotiated, type RequestObserver } from '../fuse/index.ts'
@@ -21,9 +20,6 @@ import type { AheadRange } from './read-ahead.ts'
 import { RequestCopy, keepSeek, readRequestCopy, readSeeks, type LeftCopy } from './request-copy.ts'
 import { RunFolder } from './run-folder.ts'
 import { VolumeFilesystem } from './volume-filesystem.ts'
-
-/** Requests between two turns of the event loop (FuseSession.serve): at least a tenth of a second, in which little adds up. */
-const requestsPerTurn = 8192
 
 /** What it opens and serves. */
 export interface ThreadOptions {
@@ -43,26 +39,19 @@ export interface ThreadOptions {
   readonly lostSync: SharedArrayBuffer
   /** WriteGate's. */
   readonly gate: SharedArrayBuffer
+  /** Brings the answer to `doubtful`, once: those of them that the kernel does not know. Nobody listens to it: it is looked for. */
+  readonly forgotten: MessagePort
   readonly logLevel: LogLevel
 }
 
 /** Control thread → this one. */
-export type ThreadOrder =
-  | { readonly order: 'open'; readonly options: ThreadOptions }
-  | { readonly order: 'serve' | 'close' }
-  /** While it serves, it looks for this one by itself: those of the doubtful that the kernel does not know. Once. */
-  | ForgottenOrder
-
-interface ForgottenOrder {
-  readonly order: 'forgotten'
-  readonly inos: readonly number[]
-}
+export type ThreadOrder = { readonly order: 'open'; readonly options: ThreadOptions } | { readonly order: 'serve' | 'close' }
 
 /** This one → control thread. */
 export type ThreadReport =
   | { readonly type: 'loaded' }
   | { readonly type: 'opened'; readonly root: number }
-  /** Inodes without a name that the kernel may have forgotten; answered by the order `forgotten`. */
+  /** Inodes without a name that the kernel may have forgotten; answered by ThreadOptions.forgotten. */
   | { readonly type: 'doubtful'; readonly inos: readonly number[] }
   | { readonly type: 'negotiated'; readonly negotiated: Negotiated }
   /** The mount is gone. */
@@ -99,10 +88,8 @@ class Service {
   #session: FuseSession | undefined
   /** Until something was read. */
   #lost: LostRequests | undefined
-  /** The order `forgotten` is still to come. */
+  /** Which of the doubtful the kernel does not know is still to come. */
   #isAsking = false
-  /** It came in a turn of the event loop. */
-  #forgotten: ForgottenOrder | undefined
   #served = Promise.resolve()
   readonly #failpoint: Failpoint | undefined
   readonly #logger: Logger
@@ -135,14 +122,8 @@ class Service {
   }
 
   async #serve(): Promise<void> {
-    const session = this.#begin()
-    while (session.serve(requestsPerTurn)) await turnOfEventLoop()
+    await this.#begin().serve()
     report({ type: 'ended' })
-  }
-
-  /** Those that the kernel does not know, of the doubtful. */
-  takeOrder(order: ForgottenOrder): void {
-    this.#forgotten = order
   }
 
   #begin(): FuseSession {
@@ -247,12 +228,10 @@ class Service {
   }
 
   #takeForgotten(): readonly Ino[] {
-    if (!this.#isAsking || port === null) return []
-    const order = this.#forgotten ?? (receiveMessageOnPort(port) as { readonly message: ForgottenOrder } | undefined)?.message
-    if (order === undefined) return []
-    this.#isAsking = false
-    this.#forgotten = undefined
-    return order.inos as readonly Ino[]
+    if (!this.#isAsking) return []
+    const received = receiveMessageOnPort(this.#options.forgotten) as { readonly message: readonly Ino[] } | undefined
+    this.#isAsking = received === undefined
+    return received?.message ?? []
   }
 
   #keep(request: Buffer, length: number, copy: RequestCopy | undefined): void {
@@ -275,9 +254,6 @@ async function obey(message: ThreadOrder): Promise<void> {
     case 'close':
       await service?.close()
       port?.close()
-      return
-    case 'forgotten':
-      service?.takeOrder(message) // where the mount is gone, closing the volume removes them
       return
     default:
       message satisfies never

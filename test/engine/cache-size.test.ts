@@ -56,5 +56,8 @@ test('a volume tells of what it reads and writes, and of each request', (context
     ask(3, () => volume.get(file))
     ask(25, (i) => volume.read(file, i * mib, Buffer.alloc(mib)))
     ask(3, () => volume.get(file))
-    assert.deepEqual(sizes(), [2048, 24576, 2048, 24576].map((kib) => `PRAGMA cache_size = -${String(kib)}`))
+    assert.deepEqual(
+      sizes(),
+      [2048, 24576, 2048, 24576].map((kib) => `PRAGMA cache_size = -${String(kib)}`),
+    )
   }))

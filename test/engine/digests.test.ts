@@ -24,12 +24,15 @@ function blocksOf(seed: number, count: number): { memory: SharedArrayBuffer; all
   return { memory, all, blocks: Array.from({ length: count }, (_, n) => all.subarray(n * blockSize, (n + 1) * blockSize)) }
 }
 
-async function withHelper<T>(memory: DigestMemory, work: () => T | Promise<T>): Promise<T> {
-  const thread = new Worker(threadUrl, { workerData: memory })
+/** Has the thread answer messages, which it can when its event loop turns. */
+const answering = "import { parentPort } from 'node:worker_threads'; parentPort.on('message', (m) => parentPort.postMessage(m)).unref()"
+
+async function withHelper<T>(memory: DigestMemory, work: (thread: Worker) => T | Promise<T>): Promise<T> {
+  const thread = new Worker(threadUrl, { workerData: memory, execArgv: ['--import', `data:text/javascript,${answering}`] })
   try {
     const words = new Int32Array(memory.board)
     await until('the helper is there', () => Atomics.load(words, 1) === 1)
-    return await work()
+    return await work(thread)
   } finally {
     await thread.terminate()
   }
@@ -169,3 +172,25 @@ test('what is written with a helper is read as written, and equal content is sto
     volume.close()
     assertClean(file)
   }))
+
+test('the second thread lets its event loop turn now and then, in which V8 gives back what it has put off', async () => {
+  const { memory, all } = blocksOf(11, 1)
+  const digests = new Digests()
+  await withHelper(digests.share([memory]), async (thread) => {
+    const asked = { isAnswered: false }
+    thread.once('message', () => (asked.isAnswered = true))
+    thread.postMessage('who is there?')
+    await until(
+      'its event loop has turned',
+      () => {
+        for (let i = 0; i < 100; i++) {
+          digests.expect(0, all)
+          while (digests.checksums(all) === undefined);
+          digests.forget(all)
+        }
+        return asked.isAnswered
+      },
+      60_000,
+    )
+  })
+})

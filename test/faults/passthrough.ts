@@ -21,4 +21,4 @@ const session = new FuseSession(device, gate.filesystem, {
   onInit: () => void writeSync(1, 'ready\n'),
 })
 mountFuse(device, { source: 'faulty-disk', mountpoint, readOnly: false })
-session.serve()
+await session.serve()

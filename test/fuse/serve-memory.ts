@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { writeSync } from 'node:fs'
-import { setImmediate as turnOfEventLoop, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { FuseSession, mountFuse, openFuseDevice } from '../../src/fuse/index.ts'
 import { MemoryFilesystem } from './memory-filesystem.ts'
@@ -38,6 +38,7 @@ fs.write = (nodeid, offset, data) => {
 }
 
 const session = new FuseSession(fd, fs, {
+  requestsPerTurn: 50,
   contentAhead: {
     expect: (offset, data) => {
       expectations++
@@ -62,5 +63,11 @@ const memory = session.readAhead()
 new Worker(new URL('../../src/fuse/reading-thread.ts', import.meta.url), { workerData: memory }).unref()
 while (Atomics.load(new Int32Array(memory.control), 0) === 0) await sleep(5)
 let turns = 0
-for (; session.serve(50); turns++) await turnOfEventLoop()
+const countTurns = (): void => {
+  turns++
+  counting = setImmediate(countTurns)
+}
+let counting = setImmediate(countTurns)
+await session.serve()
+clearImmediate(counting)
 say({ turns, expectations, uses, left: ahead.size, counts: Object.fromEntries(counts), nodes: fs.nodes.size })

@@ -209,6 +209,7 @@ test('a removed file whose FORGET died with a process goes, and one that is refe
       await p.close(lost)
       await restarted(mount, 1)
       assert.equal(orphans(), 2)
+      for (let i = 0; i < 10_000; i++) await statfs(mount.mountpoint) // the serving thread's event loop turns meanwhile
       await untilOrphans(1)
       assert.equal((await other.stat(`/proc/self/fd/${String(kept)}`)).size, 10_000)
       await other.close(kept)

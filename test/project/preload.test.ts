@@ -1,4 +1,4 @@
-/** What the first run compiles ahead is all that a FUSE process loads: a module that is missing there makes the first mount wait for it. */
+/** What the first run compiles ahead is all that a FUSE process begins with: a module that is missing there makes the first mount wait for it. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync } from 'node:fs'
