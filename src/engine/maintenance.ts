@@ -81,7 +81,6 @@ export class Maintenance {
   readonly #checkpointer: Connection
   readonly #checkpoints: Readonly<Record<CheckpointMode, () => CheckpointAnswer>>
   readonly #pageCount: () => number
-  readonly #version: () => number
   readonly #gate: WriteGate
   /** Takes the write lock for a moment, to stand still while a snapshot begins; it writes nothing. */
   readonly #locker: Connection
@@ -113,7 +112,6 @@ export class Maintenance {
       TRUNCATE: prepared('TRUNCATE'),
     }
     this.#pageCount = preparePragma(checkpointer, 'page_count')
-    this.#version = preparePragma(checkpointer, 'user_version')
     this.#locker = openConnection(file)
     this.pageSize = readPragma(checkpointer, 'page_size')
     this.#readState = prepareStateReader(this.#checkpointer)
@@ -124,7 +122,7 @@ export class Maintenance {
 
   /** Whether the file has the present format; opening it to serve it raises an older one. */
   get isCurrent(): boolean {
-    return this.#version() === schemaVersion
+    return readPragma(this.#checkpointer, 'user_version') === schemaVersion
   }
 
   /** Ends all snapshots and closes; call before the volume itself is closed, so that it is the last and removes the WAL. */

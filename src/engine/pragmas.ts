@@ -18,7 +18,7 @@ export function readPragma(connection: Connection, name: 'application_id' | 'pag
 }
 
 /** Prepares reading one that is a number and changes; returns how to. Throws SqliteError. */
-export function preparePragma(connection: Connection, name: 'freelist_count' | 'page_count' | 'user_version'): () => number {
+export function preparePragma(connection: Connection, name: 'freelist_count' | 'page_count'): () => number {
   const statement = connection.prepare(`PRAGMA ${name}`).pluck(true)
   return () => Number(statement.get())
 }

@@ -116,13 +116,9 @@ class Service {
   }
 
   /** Until the mount is gone. */
-  serve(): Promise<void> {
-    this.#served = this.#serve()
-    return this.#served
-  }
-
-  async #serve(): Promise<void> {
-    await this.#begin().serve()
+  async serve(): Promise<void> {
+    this.#served = this.#begin().serve()
+    await this.#served
     report({ type: 'ended' })
   }
 
