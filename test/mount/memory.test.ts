@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { memoryOf } from '../system/belongings.ts'
 import { withMount } from './support.ts'
 
-test('a request leaves nothing in memory that the garbage collector would have to find', () =>
+test('a statfs(2) leaves nothing in memory that the garbage collector would have to find', () =>
   withMount(async (mount) => {
     const ask = async (times: number): Promise<number> => {
       for (let i = 0; i < times; i++) await statfs(mount.mountpoint)

@@ -9,7 +9,7 @@ import { Volume, createVolumeFile, settleVolumeFile } from '../../src/engine/ind
 import { makeOlder, olderVersions } from '../engine/older-versions.ts'
 import { until } from '../manager/support.ts'
 import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
-import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, type MountChoice } from './support.ts'
+import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, withMountOnSmallDisk, type MountChoice } from './support.ts'
 
 const cli = new URL('../../src/cli/main.ts', import.meta.url).pathname
 
@@ -153,12 +153,10 @@ testBoth('a snapshot is not kept away by an open file whose path is longer than 
 
 for (const { driver, skip } of drivers) {
   test(`a full disk is ENOSPC: what is there can be read and deleted, and there is room again (${driver})`, { skip }, () =>
-    withFolder(async (folder) => {
-      await shell('mkdir "$1/disk" "$1/m"; mount -t tmpfs -o size=64m none "$1/disk"', folder)
-      try {
-        const [file, mountpoint] = [join(folder, 'disk', 'v.sqlite'), join(folder, 'm')]
-        createVolumeFile(file)
-        const mount = await mountFile(file, mountpoint, { driver })
+    withMountOnSmallDisk(
+      '64m',
+      async (mount, folder) => {
+        const { file, mountpoint } = mount
         const fill =
           'cd "$1"; i=0; while head -c 1M /dev/urandom > f$i 2>/dev/null && sync f$i 2>/dev/null; do sha256sum f$i; i=$((i+1)); [ $i -lt 200 ]; done > "$2"; wc -l < "$2"'
         const sums = join(folder, 'sums')
@@ -169,18 +167,15 @@ for (const { driver, skip } of drivers) {
         assert.ok(second >= first - 2, `${String(second)} files after deleting, ${String(first)} before`)
         await mount.stop()
         assert.equal(existsSync(`${file}-wal`), false)
-        assertClean(file)
-      } finally {
-        await shell('umount -l "$1/m" 2>/dev/null || true; umount -l "$1/disk"', folder)
-      }
-    }),
+      },
+      { driver },
+    ),
   )
 }
 
 /** Writes 20 MiB, then waits until the WAL is empty; returns how many seconds after the last change it was made so, by its own time. */
 async function secondsUntilEmpty(file: string, mountpoint: string): Promise<number> {
-  await shell('head -c 20M /dev/urandom > "$1/a"; sync "$1/a"', mountpoint)
-  const before = await shell('stat -c %.Y "$1-wal"', file)
+  const before = await shell('head -c 20M /dev/urandom > "$1/a"; sync "$1/a"; stat -c %.Y "$2-wal"', mountpoint, file)
   // A file that is cut off has its new length before its new time, for as long as ext4 frees its blocks.
   const look = 'size=$(stat -c %s "$1-wal"); time=$(stat -c %.Y "$1-wal"); [ $size = 0 ] && [ $time != $2 ] && { echo $time; exit 0; }'
   return Number(await shell(`for i in $(seq 600); do ${look}; sleep 0.1; done; exit 1`, file, before.trim())) - Number(before)
@@ -200,18 +195,9 @@ test('an idle volume gives the space of its WAL back, after a while in which it 
   }))
 
 test('an idle volume on a disk with little room gives the space of its WAL back at once', () =>
-  withFolder(async (folder) => {
-    await shell('mkdir "$1/disk" "$1/m"; mount -t tmpfs -o size=256m none "$1/disk"', folder)
-    try {
-      const [file, mountpoint] = [join(folder, 'disk', 'v.sqlite'), join(folder, 'm')]
-      createVolumeFile(file)
-      const mount = await mountFile(file, mountpoint)
-      const seconds = await secondsUntilEmpty(file, mountpoint)
-      assert.ok(seconds < 19, `the WAL was emptied after ${String(seconds)} s only`)
-      await mount.stop()
-    } finally {
-      await shell('umount -l "$1/m" 2>/dev/null || true; umount -l "$1/disk"', folder)
-    }
+  withMountOnSmallDisk('256m', async ({ file, mountpoint }) => {
+    const seconds = await secondsUntilEmpty(file, mountpoint)
+    assert.ok(seconds < 19, `the WAL was emptied after ${String(seconds)} s only`)
   }))
 
 testBoth('umount by hand ends the process with 0 and leaves one file', async (mount) => {

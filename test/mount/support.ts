@@ -8,7 +8,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -149,22 +149,29 @@ export async function mountFile(file: string, mountpoint: string, options: Mount
   return mount
 }
 
+/** What a test does with a mount; the folder is its own. */
+type MountWork = (mount: TestMount, folder: string) => Promise<void>
+
 /** Runs `work` with a new mounted volume; afterwards it is unmounted and its check must be clean. */
-export async function withMount(work: (mount: TestMount, folder: string) => Promise<void>, options: MountChoice = {}): Promise<void> {
-  await withFolder(async (folder) => {
-    const file = join(folder, 'volume.sqlite')
-    const mountpoint = join(folder, 'mount')
-    createVolumeFile(file)
-    mkdirSync(mountpoint)
-    const mount = await mountFile(file, mountpoint, options)
-    try {
-      await work(mount, folder)
-    } finally {
-      if (mount.isAlive) await mount.stop()
-      spawnSync('umount', ['-l', '-c', mountpoint], { stdio: 'ignore' })
-    }
-    assertClean(file)
-  })
+export const withMount = (work: MountWork, options: MountChoice = {}): Promise<void> =>
+  withFolder((folder) => mountedIn(folder, join(folder, 'volume.sqlite'), work, options))
+
+/** As `withMount`, with the volume file on a small disk. */
+export const withMountOnSmallDisk = (size: string, work: MountWork, options: MountChoice = {}): Promise<void> =>
+  withSmallDisk(size, (disk) => mountedIn(dirname(disk), join(disk, 'volume.sqlite'), work, options))
+
+async function mountedIn(folder: string, file: string, work: MountWork, options: MountChoice): Promise<void> {
+  const mountpoint = join(folder, 'mount')
+  createVolumeFile(file)
+  mkdirSync(mountpoint)
+  const mount = await mountFile(file, mountpoint, options)
+  try {
+    await work(mount, folder)
+  } finally {
+    if (mount.isAlive) await mount.stop()
+    spawnSync('umount', ['-l', '-c', mountpoint], { stdio: 'ignore' })
+  }
+  assertClean(file)
 }
 
 /** Runs `work` with a folder that is a small disk of its own: tmpfs of that size, as mount(8) takes it. It is gone afterwards. */
