@@ -176,16 +176,18 @@ test('errors of the disk at a checkpoint: 500 or 507, the next one succeeds, not
       const file = `c${n}`
       await disk.fail({ ...order, count: 1e6 }) // the checkpoints that come by themselves fail too
       const status = { EIO: 500, ENOSPC: 507 }[order.code]
-      assert.equal(
-        await attempt(place, `head -c 500000 /dev/urandom > ${file}; sync ${file}; sha256sum ${file} >> "${folder}/sums"`),
-        'done',
-      )
+      // Closing it brings it into the WAL. Whether a sync of it succeeds is asked below: here it would depend on who comes first.
+      assert.equal(await attempt(place, `head -c 500000 /dev/urandom > ${file}; sha256sum ${file} >> "${folder}/sums"`), 'done')
       const failed = await service.call('POST', `/volumes/${id}/checkpoint`)
       assert.equal(failed.status, status, JSON.stringify([order, failed.body]))
+      // SQLite does not say which of its files it could not sync, so it counts as the WAL.
+      assert.match(await attempt(place, `sync ${file}`), order.operation === 'fsync' ? words.EIO : /^done$/)
       await disk.fail()
       const passed = await service.call('POST', `/volumes/${id}/checkpoint`)
       assert.deepEqual([passed.status, passed.body['wal_frames_remaining']], [200, 0])
-      assert.equal(await attempt(place, `sha256sum -c --quiet "${folder}/sums"`), 'done')
+      assert.equal((await service.call('DELETE', `/volumes/${id}/mount`)).status, 204)
+      await service.mount(id) // what is read is what the disk holds, and a failed sync is over
+      assert.equal(await attempt(place, `sha256sum -c --quiet "${folder}/sums"; sync ${file}`), 'done')
     }
   }))
 
