@@ -121,10 +121,14 @@ test('an fsync that failed is never made good by a later one: what is acknowledg
 test('an fsync of the disk that fails under a checkpoint: every later fsync fails, of a successor too, until the volume is mounted anew', () =>
   withDisk(async (place) => {
     const { service, disk, id } = place
-    assert.equal(await attempt(place, 'echo one > a'), 'done')
-    await disk.fail({ operation: 'fsync', code: 'EIO', count: 1, suffix: '-wal' })
-    await service.call('POST', `/volumes/${id}/checkpoint`) // it meets the error, or one that came by itself has
-    assert.equal((await disk.status()).failures, 1)
+    // A checkpoint that comes by itself, and before the order, leaves nothing to do: then it is tried again.
+    for (let tries = 1; (await disk.status()).failures === 0; tries += 1) {
+      assert.ok(tries < 20, 'no checkpoint met the error')
+      await disk.fail()
+      assert.equal(await attempt(place, 'echo one > a'), 'done')
+      await disk.fail({ operation: 'fsync', code: 'EIO', count: 1, suffix: '-wal' })
+      await service.call('POST', `/volumes/${id}/checkpoint`)
+    }
     assert.match(await attempt(place, 'echo two > b; sync b'), words.EIO)
     assert.equal((await service.call('POST', `/volumes/${id}/mount/restart`)).status, 204)
     assert.match(await attempt(place, 'sync b'), words.EIO)
