@@ -48,6 +48,7 @@ export function managerFlags(engine: Engine, { rights: given = leastRights, bind
     ...['-p', '127.0.0.1:8080:8080', '-v', 'litevol:/var/lib/litevol'],
     ...(mounts === '' ? [] : ['-v', mounts]),
     ...['-v', `${token}:${tokenInside}:ro`, '-e', `LITEVOL_TOKEN_FILE=${tokenInside}`],
+    ...['-e', 'LITEVOL_MOUNT_TIMEOUT=25'], // less than what a call may take here
     ...given,
     ...flags,
   ]

@@ -33,7 +33,7 @@ test('a tour through containers: made, mounted, written by one, read by another,
   )
   assert.equal(await first.run('cat /data/a/second; rm /data/a/second; ls /data/a'), 'two\nb\nfile\nlink')
 
-  await engine.docker(['exec', '-d', 'first', 'sh', '-c', 'while :; do date >>/data/log; done'])
+  await engine.docker(['exec', '-d', 'first', 'sh', '-c', 'exec 3>>/data/log; while :; do date >&3; done'])
   await until('the log grows', readyLimitMs, async () => (await first.try('test -s /data/log')).exitCode === 0)
   const token = `authorization: Bearer a-token-of-the-tests`
   const snapshot = join(engine.folder, 'snap.sqlite')

@@ -94,8 +94,8 @@ test('a FUSE process that is killed in the container is a pause for the others, 
   const write = (folder: string): string =>
     `set -e; n=0; while [ ! -e ${folder}/stop ]; do n=$((n + 1)); echo $n >>${folder}/$0; done; tail -n 1 ${folder}/$0; wc -l <${folder}/$0`
   const writers = [
-    engine.docker(['exec', 'of-root', 'timeout', '60', 'sh', '-c', write(`/volumes/${id}`), 'root'], { timeoutMs: 90_000 }),
-    engine.docker(['exec', 'of-volume', 'timeout', '60', 'sh', '-c', write('/data'), 'volume'], { timeoutMs: 90_000 }),
+    engine.docker(['exec', 'of-root', 'timeout', '200', 'sh', '-c', write(`/volumes/${id}`), 'root'], { timeoutMs: 220_000 }),
+    engine.docker(['exec', 'of-volume', 'timeout', '200', 'sh', '-c', write('/data'), 'volume'], { timeoutMs: 220_000 }),
   ]
   const status = async (): Promise<Readonly<Record<string, unknown>>> => (await manager.call('GET', `/volumes/${id}/mount`)).body
   const lines = async (): Promise<number> => Number(await ofRoot.run(`cat /volumes/${id}/root /volumes/${id}/volume | wc -l`))

@@ -88,7 +88,8 @@ export class FaultGate {
     if (name.toString() !== controlName) throw new ErrnoError('EOPNOTSUPP', 'the faulty disk keeps no attributes')
     const order = JSON.parse(value.toString()) as Order
     if ('fail' in order) this.#failing = order.fail.map((one) => ({ order: one, skip: one.skip ?? 0, count: one.count }))
-    else {
+    else if (!this.#status.isCut) {
+      // Once: the cut that was ordered before this one may just have happened.
       this.#cut = { ...order.cut, after: this.#status.changes + order.cut.after }
       if (order.cut.after === 0) this.#cutNow(this.#cut)
     }

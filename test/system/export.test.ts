@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { checkVolume } from '../../src/engine/index.ts'
+import { until } from '../manager/support.ts'
 import { mountFile, shell } from '../mount/support.ts'
+import { descriptorsOf } from './belongings.ts'
 import { withService, type Service } from './support.ts'
 
 /** A mounted volume with `mib` of random bytes in it; returns its id and mountpoint. */
@@ -22,6 +24,7 @@ async function whileWriting(mountpoint: string, work: () => Promise<void>): Prom
     'trap "exit 0" TERM; i=0; while :; do i=$((i+1)); echo $i > "$1/w$((i % 20))"; head -c 30000 /dev/urandom >> "$1/grow"; done'
   const writer = spawn('bash', ['-eu', '-c', script, 'bash', mountpoint], { stdio: ['ignore', 'ignore', 'pipe'] })
   try {
+    await until('it writes', () => existsSync(join(mountpoint, 'grow'))) // and so knows what SIGTERM means
     await work()
   } finally {
     writer.kill('SIGTERM')
@@ -60,7 +63,9 @@ test('after the lease a resumed download starts anew with 200, never a mixture',
       const { mountpoint, url } = await filled(service, 1)
       const first = await fetch(url)
       await first.arrayBuffer()
-      await shell('echo more > "$1/more"; sleep 1.5', mountpoint) // the lease is the time that has to pass
+      await shell('echo more > "$1/more"', mountpoint)
+      const { pid = 0 } = service.child
+      await until('the lease is over', () => descriptorsOf(pid).every((target) => !target.includes('.litevol')))
       const resumed = await fetch(url, { headers: { range: 'bytes=100-', 'if-range': tagOf(first) } })
       assert.equal(resumed.status, 200)
       assert.notEqual(tagOf(resumed), tagOf(first))
@@ -116,6 +121,7 @@ test('an export of an unmounted volume goes on over a mount and its writes', () 
     await service.call('DELETE', `/volumes/${id}/mount`)
     const file = join(folder, 'slow.sqlite')
     const download = shell('curl -fsS --limit-rate 16M "$1" -o "$2"', url, file)
+    await until('the download has begun', () => (statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0)
     const mountpoint = await service.mount(id)
     await shell('rm "$1/data"; head -c 50M /dev/urandom > "$1/other"; sync "$1/other"', mountpoint)
     await download
@@ -211,8 +217,7 @@ const unmountByHand = (isWaiting: boolean): Promise<void> =>
       }
     }
     const untilOneFile = async (): Promise<void> => {
-      for (let i = 0; i < 200 && service.volumeFiles().length > 1; i++) await shell('sleep 0.1')
-      assert.equal(service.volumeFiles().length, 1)
+      await until('the volume is closed', () => service.volumeFiles().length === 1)
     }
     await receive() // and then nothing, until the volume is unmounted with other content
     await shell('head -c 60M /dev/urandom > "$1/data"; sync "$1/data"; umount "$1"', mountpoint)

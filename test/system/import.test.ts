@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
@@ -38,6 +39,20 @@ async function assertOnly(service: Service, names: readonly string[]): Promise<v
   assert.deepEqual(volumes.map(({ name }) => name), names) // prettier-ignore
   assert.deepEqual(service.volumeFiles().sort(), volumes.map(({ id }) => `${id}.litevol`).sort()) // prettier-ignore
   assert.equal(await shell('pgrep -f "^litevol: checking $1" || true', service.roots.dataRoot), '')
+}
+
+/** Imports a file until its check is stopped in its midst: one that was over before it was seen is done again. Returns the curl that waits. */
+async function importUntilHeld(service: Service, file: string): Promise<ChildProcessByStdio<null, null, Readable>> {
+  for (let n = 0; n < 10; n++) {
+    const name = `checked${String(n)}`
+    const curl = spawn('curl', ['-sS', '-X', 'POST', '-T', file, `${service.url}/volumes/import?name=${name}`], { stdio: ['ignore', 'ignore', 'pipe'] }) // prettier-ignore
+    const script = 'until pkill -STOP -f "^litevol: checking $1"; do kill -0 "$2" || exit 0; done; echo held'
+    if ((await shell(script, service.roots.dataRoot, String(curl.pid))) === 'held\n') return curl
+    const { body } = await service.call('GET', '/volumes')
+    const done = (body as unknown as readonly { id: string; name: string }[]).find((volume) => volume.name === name)
+    assert.equal((await service.call('DELETE', `/volumes/${done?.id ?? ''}`)).status, 204)
+  }
+  return assert.fail('no check was seen in ten imports')
 }
 
 test('an export is restored by curl -T and holds what the volume held', () =>
@@ -170,9 +185,7 @@ test('a taken name is 409 before the body is sent, a wrong one 400; while an imp
 test('a sender that goes away while its file is checked leaves nothing', () =>
   withService(async (service, folder) => {
     const file = makeVolume(join(folder, 'v.sqlite'), 100_000_000)
-    const curl = spawn('curl', ['-sS', '-X', 'POST', '-T', file, `${service.url}/volumes/import?name=v`], { stdio: 'ignore' })
-    const find = 'pgrep -f "^litevol: checking $1" || true'
-    await until('the check runs', async () => (await shell(find, service.roots.dataRoot)) !== '', 120_000)
+    const curl = await importUntilHeld(service, file)
     curl.kill('SIGKILL')
     await until('nothing is left', () => service.volumeFiles().length === 0)
     await assertOnly(service, [])
@@ -205,15 +218,12 @@ test('a stop while a file comes, or is checked, leaves nothing', () =>
     const coming = request(`${service.url}/volumes/import?name=coming`, { method: 'POST' })
     const broken = once(coming, 'error')
     coming.write(readFileSync(file).subarray(0, 1_000_000))
-    const curl = spawn('curl', ['-sS', '-X', 'POST', '-T', file, `${service.url}/volumes/import?name=checked`], { stdio: ['ignore', 'ignore', 'pipe'] }) // prettier-ignore
-    const complaint = text(curl.stderr)
-    const find = 'pgrep -f "^litevol: checking $1" || true'
-    await until('the check runs', async () => (await shell(find, service.roots.dataRoot)) !== '', 120_000)
+    const complaint = text((await importUntilHeld(service, file)).stderr)
     await service.stop()
     await broken
     assert.match(await complaint, /curl/)
     assert.deepEqual(service.volumeFiles(), [])
-    assert.equal(await shell(find, service.roots.dataRoot), '')
+    assert.equal(await shell('pgrep -f "^litevol: checking $1" || true', service.roots.dataRoot), '')
   }))
 
 test('what a killed manager left of an import is gone after the next start', () =>

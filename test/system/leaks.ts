@@ -101,8 +101,11 @@ export function loopRestarts(rounds: number): Promise<LeakReport> {
     }
     // Keeper, FUSE process, and the one that stands by, which is started after each restart.
     const sample = async (): Promise<Sample> => {
-      await until('one stands by again', () => (belongings(place)['processes'] ?? 0) >= 3 && isWaiting(keeperOf(place)))
-      return { ...belongings(place), ...runFolder(place), ...(await servingProcess(place)) }
+      for (;;) {
+        await until('one stands by again', () => (belongings(place)['processes'] ?? 0) >= 3 && isWaiting(keeperOf(place)))
+        const found = { ...belongings(place), ...runFolder(place), ...(await servingProcess(place)) }
+        if (isWaiting(keeperOf(place))) return found // and so it did all the while
+      }
     }
     try {
       return await loop(rounds, round, sample)

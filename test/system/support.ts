@@ -51,6 +51,7 @@ export class Service {
       LITEVOL_MOUNT_ROOT: roots.mountRoot,
       LITEVOL_RUN_DIR: `${roots.mountRoot}-run`,
       LITEVOL_LOG_LEVEL: 'warn',
+      LITEVOL_MOUNT_TIMEOUT: '60', // within which Node has to start, on a machine that may have stalled
       ...environment,
     }
     const [program = litevol, ...args] = [...launcher, litevol, 'serve']
