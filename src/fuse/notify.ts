@@ -5,7 +5,7 @@
  */
 import { writeSync } from 'node:fs'
 import type { Nodeid } from '../base/index.ts'
-import { notifyCodes } from './constants.ts'
+import { ROOT_ID, notifyCodes } from './constants.ts'
 import { UNIQUE_AT, notifyInvalInodeOut, outHeader } from './wire.ts'
 
 /** A message with its header filled in: `error` is a negative errno, or with `unique` 0 a notify code. */
@@ -41,6 +41,19 @@ export function forgetAttributes(device: number, nodeid: Nodeid): void {
     writeSync(device, invalidation(nodeid, -1))
   } catch {
     // ENOENT: it holds nothing of the inode. ENODEV: the mount is gone, which the session finds out by itself.
+  }
+}
+
+/**
+ * Whether the connection is mounted somewhere, be it in another mount namespace only: as long as it is the kernel knows its root. What
+ * it holds of the root's attributes it asks for again.
+ */
+export function hasMount(device: number): boolean {
+  try {
+    writeSync(device, invalidation(ROOT_ID as Nodeid, -1))
+    return true
+  } catch {
+    return false // ENOENT
   }
 }
 

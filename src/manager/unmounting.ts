@@ -8,15 +8,19 @@ import type { Exit } from './keeper.ts'
 import type { MountProcess } from './mount-process.ts'
 import { callTimeoutMs } from './options.ts'
 
-/** How long a handle that is open is given to close before an unmount is refused, and the pause between two looks, in ms. */
-const releaseGraceMs = 500
+/**
+ * How often it is looked whether a handle that is open is closed before an unmount is refused, and the pause between two looks, in ms.
+ * Counted in looks, since a machine that stands still for a moment tells of no close either.
+ */
+const releaseLooks = 50
 const releasePauseMs = 10
 
 /** Open handles. The kernel tells of a close(2) after it has returned: handles are seen to go for a moment before they count. */
 export async function countHandles(process: MountProcess): Promise<number> {
-  for (const deadline = Date.now() + releaseGraceMs; ; await sleep(releasePauseMs)) {
+  for (let looks = 1; ; looks++) {
     const { handles } = await process.call('status', {}, callTimeoutMs)
-    if (handles === 0 || Date.now() > deadline) return handles
+    if (handles === 0 || looks === releaseLooks) return handles
+    await sleep(releasePauseMs)
   }
 }
 

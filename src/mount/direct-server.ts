@@ -5,7 +5,7 @@
 import { release } from 'node:os'
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
 import { ErrnoError, fromPlainError, type Ino, type Nodeid } from '../base/index.ts'
-import { answerLateSeek, findForgotten, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
+import { answerLateSeek, findForgotten, hasMount, mountFuse, type LateSeek, type Negotiated } from '../fuse/index.ts'
 import { deviceFd } from './descriptors.ts'
 import type { AheadRange } from './read-ahead.ts'
 import { startHelpers } from './helper-threads.ts'
@@ -83,6 +83,10 @@ export class DirectServer implements VolumeServer {
 
   get isMounted(): boolean {
     return this.#isMounted
+  }
+
+  get hasMount(): boolean {
+    return this.#isMounted && hasMount(this.#deviceFd)
   }
 
   get ended(): Promise<undefined> {

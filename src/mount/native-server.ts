@@ -56,6 +56,11 @@ export class NativeServer implements VolumeServer {
     return this.#isMounted
   }
 
+  /** The device is libfuse's. */
+  get hasMount(): boolean {
+    return this.#isMounted
+  }
+
   get ended(): Promise<undefined> {
     return this.#ended.promise
   }

@@ -21,8 +21,12 @@ import { countHandles, countRequests, makeSharedFiles, writtenInodes } from './o
 import { RunFolder, type Handover } from './run-folder.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
 
-/** How long after umount(2) the connection may take to end by itself, in ms: longer means another bind keeps it alive. */
-const detachGraceMs = 1000
+/**
+ * After umount(2) the connection may take a moment to end by itself; later another bind keeps it alive. Counted in looks, the pause
+ * between two of them in ms: of a machine that stood still for longer than all of them together one is over.
+ */
+const detachLooks = 20
+const detachPauseMs = 50
 
 /** How long the readers of snapshots have, once the mount is gone, to stop and release them; how often that is looked at; in ms. */
 const releaseTimeoutMs = 30_000
@@ -201,8 +205,11 @@ export class Serving {
       this.#setTitle('serving')
       throw error
     }
-    const isGone = await Promise.race([this.ended.then(() => true), sleep(detachGraceMs, false)])
-    if (!isGone) await this.#abort()
+    for (let looks = 0; this.#server.hasMount; looks++) {
+      if (looks === detachLooks) this.#abort()
+      await Promise.race([this.ended, sleep(detachPauseMs)])
+    }
+    await this.ended
   }
 
   /**
@@ -309,16 +316,16 @@ export class Serving {
     }
   }
 
-  /** Ends the connection that a bind in another mount namespace keeps alive: its users get errors, never silence. */
-  async #abort(): Promise<void> {
+  /**
+   * Ends the connection that a bind in another mount namespace keeps alive: its users get errors, never silence. Call while it is: the
+   * kernel gives its number to the next mount.
+   */
+  #abort(): void {
     this.#logger.warn(
       { mountpoint: this.#options.mountpoint },
       'unmounted, but a bind elsewhere goes on using the mount: its connection is ended',
     )
-    if (this.#device !== undefined && abortConnection(this.#device.minor)) {
-      await this.ended
-      return
-    }
+    if (this.#device !== undefined && abortConnection(this.#device.minor)) return
     // Without fusectl a blocked read cannot be ended. Everything acknowledged is committed; the next owner recovers the WAL.
     this.#logger.error('the connection could not be aborted (is /sys read-only?): this process ends the hard way')
     process.kill(0, 'SIGKILL') // the process group: the keeper would start a successor

@@ -34,6 +34,8 @@ export interface VolumeServer {
   /** The inode of the volume's root. */
   readonly root: Ino
   readonly isMounted: boolean
+  /** As `isMounted`, of this moment: false as soon as the kernel has let go of the mount, which this thread may not have been told yet. */
+  readonly hasMount: boolean
   /** Resolves when the mount is gone, whoever unmounted it; rejects when serving failed. */
   readonly ended: Promise<undefined>
   /** Mounts and serves; returns once the kernel's INIT is answered. Throws ENOTCONN when it is unmounted before. */

@@ -1,22 +1,42 @@
 /** A real mount on /dev/fuse: a filesystem in memory served by a child, used by this process. */
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { constants, existsSync } from 'node:fs'
+import { closeSync, constants, existsSync, readlinkSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { opcodes } from '../../src/fuse/constants.ts'
-import { setDirtyLimit } from '../../src/fuse/index.ts'
+import { hasMount, setDirtyLimit } from '../../src/fuse/index.ts'
 import { abortConnection, deviceNumber, findMount, mountFuse, openFuseDevice, unmountFuse } from '../../src/fuse/mount.ts'
-import { seededBytes } from '../support.ts'
+import { seededBytes, withFolder } from '../support.ts'
 import { noMount, withMount } from './with-mount.ts'
 
 const execute = promisify(execFile)
 const [linuxMajor = 0, linuxMinor = 0] = release().split('.').map(Number)
 const isAtLeast = (major: number, minor: number): boolean => linuxMajor > major || (linuxMajor === major && linuxMinor >= minor)
+
+/** Reads, looks up and lists the same things again and again; whether the server was asked for each no more than needed. */
+async function isAskedOnce(): Promise<boolean> {
+  let isOnce = false
+  await withMount(async ({ mountpoint, finish }) => {
+    const file = join(mountpoint, 'f')
+    await fs.writeFile(file, 'x')
+    for (let i = 0; i < 20; i++) {
+      await fs.readFile(file)
+      await fs.stat(join(mountpoint, 'absent')).catch(() => undefined)
+      await fs.readdir(mountpoint)
+    }
+    const { counts } = await finish()
+    const count = (...of: readonly number[]): number => of.reduce((sum, opcode) => sum + (counts[opcode] ?? 0), 0)
+    assert.deepEqual([count(opcodes.FLUSH), count(opcodes.OPENDIR)], [1, 1])
+    isOnce = count(opcodes.LOOKUP) <= 3 && count(opcodes.READ) <= 1 && count(opcodes.READDIR, opcodes.READDIRPLUS) <= 4
+  })
+  return isOnce
+}
 
 describe('session', { skip: noMount, concurrency: true }, () => {
   it('negotiates all that it wants on this kernel', { skip: isAtLeast(6, 9) ? false : 'resend needs Linux 6.9' }, () =>
@@ -143,22 +163,10 @@ describe('session', { skip: noMount, concurrency: true }, () => {
       )
     }))
 
-  it('is asked once for what the kernel may cache', () =>
-    withMount(async ({ mountpoint, finish }) => {
-      const file = join(mountpoint, 'f')
-      await fs.writeFile(file, 'x')
-      for (let i = 0; i < 20; i++) {
-        await fs.readFile(file)
-        await fs.stat(join(mountpoint, 'absent')).catch(() => undefined)
-        await fs.readdir(mountpoint)
-      }
-      const { counts } = await finish()
-      assert.ok((counts[opcodes.LOOKUP] ?? 0) <= 3, `${counts[opcodes.LOOKUP]} LOOKUPs`)
-      assert.ok((counts[opcodes.READ] ?? 0) <= 1, `${counts[opcodes.READ]} READs`)
-      assert.deepEqual([counts[opcodes.FLUSH], counts[opcodes.OPENDIR]], [1, 1])
-      const listings = (counts[opcodes.READDIR] ?? 0) + (counts[opcodes.READDIRPLUS] ?? 0)
-      assert.ok(listings <= 4, `${listings} READDIRs for 20 listings`)
-    }))
+  it('is asked once for what the kernel may cache', async () => {
+    // Other tests drop the caches of the whole machine: one run of a few is without that.
+    for (let run = 1; !(await isAskedOnce()); run++) assert.ok(run < 5, 'it was asked again in each of five runs')
+  })
 
   it('takes O_TMPFILE', () =>
     withMount(async ({ mountpoint }) => {
@@ -211,7 +219,7 @@ describe('mountFuse', { skip: noMount, concurrency: true }, () => {
     it(`shows the source ${JSON.stringify(source)} as given`, () =>
       withMount(
         async ({ mountpoint }) => {
-          const { stdout } = await execute('findmnt', ['-J', '-o', 'SOURCE,FSTYPE', mountpoint], { timeout: 5000 })
+          const { stdout } = await execute('findmnt', ['-J', '-o', 'SOURCE,FSTYPE', mountpoint], { timeout: 60_000 })
           assert.deepEqual(JSON.parse(stdout), { filesystems: [{ source, fstype: 'fuse.litevol' }] })
           assert.equal(findMount(mountpoint)?.source, source)
         },
@@ -229,6 +237,38 @@ describe('mountFuse', { skip: noMount, concurrency: true }, () => {
     assert.throws(() => mountFuse(fd, { ...options, mountpoint: '/etc/passwd' }), { code: 'ENOTDIR' })
   })
 })
+
+it(
+  'hasMount is true as long as the mount is there, in another mount namespace too, and false as soon as it is not',
+  { skip: noMount },
+  () =>
+    withFolder(async (mountpoint) => {
+      // Nobody serves them, so nobody may look at them.
+      const [device, next] = [openFuseDevice(), openFuseDevice()]
+      const mount = (fd: number): void => {
+        mountFuse(fd, { source: 'x', mountpoint, readOnly: false })
+      }
+      const unmount = () => execute('umount', ['-i', '-c', '-l', mountpoint], { timeout: 60_000 })
+      mount(device)
+      assert.equal(hasMount(device), true)
+      const elsewhere = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '60'], { stdio: 'ignore' })
+      try {
+        const namespaceOf = (pid: number | string): string => readlinkSync(`/proc/${String(pid)}/ns/mnt`)
+        while (namespaceOf(elsewhere.pid ?? 0) === namespaceOf('self')) await sleep(5)
+        await unmount()
+        assert.equal(hasMount(device), true)
+      } finally {
+        elsewhere.kill('SIGKILL')
+      }
+      await once(elsewhere, 'exit')
+      for (let looks = 0; hasMount(device) && looks < 1000; looks++) await sleep(10) // the kernel ends a namespace in its own time
+      assert.equal(hasMount(device), false)
+      mount(next)
+      await unmount()
+      assert.equal(hasMount(next), false, 'when umount(2) has returned')
+      for (const fd of [device, next]) closeSync(fd)
+    }),
+)
 
 describe('a reading thread', { skip: noMount, concurrency: true }, () => {
   it('reads ahead among large writes, beside small ones, and all are answered', () =>
