@@ -51,7 +51,7 @@ async function withCommand(
 }
 
 async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  const exit = once(child, 'exit', { signal: AbortSignal.timeout(10_000) })
+  const exit = once(child, 'exit', { signal: AbortSignal.timeout(60_000) })
   child.kill(signal)
   assert.deepEqual(await exit, [0, null])
 }
@@ -194,6 +194,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         LITEVOL_DATA_ROOT: join(folder, 'data'),
         LITEVOL_MOUNT_ROOT: join(folder, 'mnt'),
         LITEVOL_LOG_LEVEL: 'warn',
+        LITEVOL_MOUNT_TIMEOUT: '60',
       }
       await withCommand(['serve'], env, async (child, line) => {
         assert.partialDeepStrictEqual(JSON.parse(await line(/listening/)), { name: 'litevol', address: `unix:${socket}` })
@@ -226,6 +227,7 @@ test('a killed manager leaves nothing that the next start does not clean up', li
       LITEVOL_DATA_ROOT: join(folder, 'data'),
       LITEVOL_MOUNT_ROOT: mountRoot,
       LITEVOL_LOG_LEVEL: 'warn',
+      LITEVOL_MOUNT_TIMEOUT: '60',
     }
     const curl = async (...args: string[]): Promise<string> =>
       (await run('curl', ['-fsS', '--unix-socket', socket, ...args], { timeout: 30_000 })).stdout

@@ -159,13 +159,13 @@ test('a disk that is full in the middle of anything: the volume is as before, it
     assert.ok(done > 0 && stopped > 0)
   }))
 
-/** Holds SQLite's lock for checkpoints (WAL_CKPT_LOCK, byte 121 of the -shm) for a second, as a long checkpoint does. */
+/** Holds SQLite's lock for checkpoints (WAL_CKPT_LOCK, byte 121 of the -shm) for a moment, as a long checkpoint does. */
 const longCheckpoint = `
 import fcntl, sys, time
 with open(sys.argv[1], "r+b") as shm:
     fcntl.lockf(shm, fcntl.LOCK_EX, 1, 121)
     print("held", flush=True)
-    time.sleep(1)
+    time.sleep(0.3)
 `
 
 test('a write that needs the room of the WAL waits for a checkpoint that runs, and is not refused', () =>

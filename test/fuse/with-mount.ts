@@ -14,8 +14,9 @@ import { createInterface } from 'node:readline'
 import { abortConnection, deviceNumber, findMount, unmountFuse } from '../../src/fuse/mount.ts'
 import type { Negotiated } from '../../src/fuse/negotiate.ts'
 
-const TIME_LIMIT_MS = 20_000
-const START_LIMIT_MS = 10_000
+/** From when it is mounted on. */
+const TIME_LIMIT_MS = 300_000
+const START_LIMIT_MS = 60_000
 
 /** What the test gets. */
 export interface Mounted {
@@ -58,10 +59,11 @@ export async function withMount(body: (mounted: Mounted) => Promise<void>, { sou
   const script = join(import.meta.dirname, 'serve-memory.ts')
   const server = spawn(process.execPath, [script, mountpoint, source, fault], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(server, 'exit')
-  const watchdog = setTimeout(() => void abort(mountpoint), TIME_LIMIT_MS)
+  let watchdog: NodeJS.Timeout | undefined
   try {
     const lines = createInterface({ input: server.stdout })[Symbol.asyncIterator]()
     const { negotiated } = (await withLimit(nextLine(lines), START_LIMIT_MS)) as { negotiated: Negotiated }
+    watchdog = setTimeout(() => void abort(mountpoint), TIME_LIMIT_MS)
     const finish = async (): Promise<Ended> => {
       await unmountFuse(mountpoint)
       const ended = (await nextLine(lines)) as Omit<Ended, 'exitCode'>

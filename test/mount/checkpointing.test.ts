@@ -99,20 +99,25 @@ test('the WAL of large writes is not copied until it is half a GiB long, or nobo
     const file = join(folder, 'v.sqlite')
     createVolumeFile(file)
     const [volume, maintenance] = [Volume.open(file), new Maintenance(file)]
-    if (maintenance.diskBytes() < 9 * 2 ** 30 || availableMemory() < 3 * 2 ** 30) {
-      t.skip('there is too little room on the disk or in memory for it')
-      return
-    }
+    const isRoomy = (): boolean => maintenance.diskBytes() >= 9 * 2 ** 30 && availableMemory() >= 3 * 2 ** 30
     const stop = start(maintenance)
     try {
-      let [longest, roomiest] = [0, 0]
+      let [longest, mostBehind, copied, wasRoomy] = [0, 0, 0, isRoomy()]
       await burst(volume, 24, (done) => {
-        if (done <= 14) assert.equal(maintenance.walFrames().framesCheckpointed, 0)
+        wasRoomy &&= isRoomy() // other tests take some meanwhile
+        if (done <= 14) copied = Math.max(copied, maintenance.walFrames().framesCheckpointed)
         longest = Math.max(longest, maintenance.walBytes())
-        if (done <= 14) roomiest = Math.max(roomiest, statSync(maintenance.wal).blocks * 512)
+        const { blocks, size } = statSync(maintenance.wal)
+        mostBehind = Math.max(mostBehind, blocks * 512 - size)
       })
+      if (!wasRoomy) {
+        t.skip('there is too little room on the disk or in memory for it')
+        return
+      }
+      assert.equal(copied, 0)
       assert.ok(longest > 448 << 20 && longest < 700 << 20, `the WAL was ${String(longest)} bytes long`) // all would have been 800 MiB
-      if (statfsSync(folder).type === ext4) assert.ok(roomiest >= 640 << 20, `there was room for ${String(roomiest)} bytes of it`)
+      // Written pages have blocks for what was written at most: more of them were asked for.
+      if (statfsSync(folder).type === ext4) assert.ok(mostBehind >= 32 << 20, `there was room for ${String(mostBehind)} bytes behind it`)
       await until('all of it is copied', () => maintenance.walFrames().framesRemaining === 0, 60_000)
     } finally {
       stop()
@@ -140,7 +145,7 @@ test('the lists of free pages are in memory before large writes come to them', (
     try {
       const before = cached(file)
       let after = 0
-      await burst(volume, 3, () => (after = Math.max(after, cached(file))))
+      await burst(volume, 5, () => (after = Math.max(after, cached(file)))) // who writes them reads 40 of the lists
       assert.ok(after - before >= trunkBytes, `${String(after - before)} bytes more`)
     } finally {
       stop()

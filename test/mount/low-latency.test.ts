@@ -30,7 +30,7 @@ function isHeld(pid: number): boolean {
 }
 
 async function awaitHeld(pid: number, wanted: boolean): Promise<void> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 60_000
   while (isHeld(pid) !== wanted) {
     assert.ok(Date.now() < deadline, wanted ? 'was never held' : 'is still held')
     await sleep(20)

@@ -310,7 +310,7 @@ testBoth('fsync reaches the disk: strace sees the WAL synced', async (mount, fol
   await shell('echo durable > "$1/a"; sync "$1/a"; sync "$1/a"; sync "$1"', mount.mountpoint)
   strace.kill('SIGINT')
   await once(strace, 'exit')
-  const calls = (await shell('cat "$1"', trace)).match(/fdatasync\(\d+<[^>]*volume\.sqlite-wal>\) += 0/g)
+  const calls = (await shell('cat "$1"', trace)).match(/fdatasync\(\d+<[^>]*volume\.sqlite-wal>/g)
   assert.equal(calls?.length, 1, 'the second time, and for the directory, it was there already')
 })
 

@@ -65,7 +65,7 @@ export class TestMount {
       holdSnapshot: false,
       snapshotWalLimit: 1 << 30,
       isLowLatency: false,
-      ownerTimeoutMs: 10_000,
+      ownerTimeoutMs: limitMs,
       ...change,
     }
     this.keeper = Keeper.start(wish, mode, errors)

@@ -5,7 +5,7 @@ import { alice, type Cases } from './place.ts'
 import { assertErrno, dropCaches, hasErrno, type Process } from './process.ts'
 
 /** How long the kernel may hold an inode that nobody has open: until a busy FUSE process has answered its RELEASE; in ms. */
-const forgottenWithinMs = 10_000
+const forgottenWithinMs = 60_000
 
 /** Drops caches until the handle leads nowhere. */
 async function untilForgotten(root: Process, mount: number, handle: Parameters<Process['openByHandle']>[1]): Promise<void> {

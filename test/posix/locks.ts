@@ -1,5 +1,7 @@
 /** POSIX table: flock(2), byte ranges of fcntl(2), and those of open file descriptions. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { until } from '../manager/support.ts'
 import {
   F_GETLK,
   F_OFD_GETLK,
@@ -26,15 +28,10 @@ async function two({ root, start }: Place): Promise<[Process, number, Process, n
   return [one, await one.open('f', O_RDWR), other, await other.open('f', O_RDWR)]
 }
 
-/** Whether the promise is still open after the other process has answered some calls: its own call waits in the kernel. */
-async function isWaiting(call: Promise<unknown>, other: Process): Promise<boolean> {
-  let isDone = false
-  const note = (): void => {
-    isDone = true
-  }
-  void call.then(note, note)
-  for (let round = 0; round < 20; round++) await other.waitTick()
-  return !isDone
+/** Returns when the kernel has the process wait for a lock: proc_locks(5) has a line for it, with an arrow. */
+async function untilWaiting(one: Process): Promise<void> {
+  const waits = new RegExp(`-> \\S+ +\\S+ +\\S+ ${String(await one.getpid())} `)
+  await until('it waits for the lock', () => waits.test(readFileSync('/proc/locks', 'utf8')), 60_000)
 }
 
 export const locks: Cases = {
@@ -65,8 +62,9 @@ export const locks: Cases = {
   'flock waits until the holder lets go, and takes it from one that was killed': async (place) => {
     const [one, fd, other, fdOfOther] = await two(place)
     await one.flock(fd, LOCK_EX)
+    const waits = untilWaiting(other)
     const waiting = other.flock(fdOfOther, LOCK_EX)
-    assert.ok(await isWaiting(waiting, place.root))
+    await waits
     await one.stop()
     await waiting
     await assertErrno('EAGAIN', place.root.flock(await place.root.open('f', O_RDONLY), LOCK_SH | LOCK_NB))
@@ -118,8 +116,9 @@ export const locks: Cases = {
   'fcntl waits until the range is free, and takes it from a holder that was killed': async (place) => {
     const [one, fd, other, fdOfOther] = await two(place)
     await one.lock(fd, F_SETLK, F_WRLCK, 0, 10)
+    const waits = untilWaiting(other)
     const waiting = other.lock(fdOfOther, F_SETLKW, F_WRLCK, 5, 10)
-    assert.ok(await isWaiting(waiting, place.root))
+    await waits
     await one.stop()
     await waiting
   },
@@ -128,8 +127,9 @@ export const locks: Cases = {
     const [one, fd, other, fdOfOther] = await two(place)
     await one.lock(fd, F_SETLK, F_WRLCK, 0, 1)
     await other.lock(fdOfOther, F_SETLK, F_WRLCK, 1, 1)
+    const waits = untilWaiting(one)
     const waiting = one.lock(fd, F_SETLKW, F_WRLCK, 1, 1)
-    assert.ok(await isWaiting(waiting, place.root))
+    await waits
     await assertErrno('EDEADLK', other.lock(fdOfOther, F_SETLKW, F_WRLCK, 0, 1))
     await other.lock(fdOfOther, F_SETLK, F_UNLCK, 1, 1)
     await waiting

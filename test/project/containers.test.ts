@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import { settings } from '../../src/config.ts'
+import { until } from '../manager/support.ts'
 import { readManifest, readProject, root } from './project.ts'
 
 /** The parts of compose.yaml that these tests look at. */
@@ -152,7 +153,8 @@ for (const [answer, verdict] of [
     const server = createServer((request, response) => response.writeHead(request.url === '/health' ? answer : 404).end())
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     t.after(() => server.close())
-    assert.equal(await healthCheck(String((server.address() as AddressInfo).port)), verdict)
+    // It waits for an answer for four seconds, which a machine may stand still.
+    await until('it says so', async () => (await healthCheck(String((server.address() as AddressInfo).port))) === verdict)
   })
 }
 
