@@ -7,14 +7,13 @@
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { copyFile, mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { withMount, type TestMount } from '../test/mount/support.ts'
 import { seededBytes, seededNumbers } from '../test/support.ts'
-import { descriptorsOf, memoryOf } from '../test/system/belongings.ts'
+import { descriptorsOf, memoryOf, pssOf } from '../test/system/belongings.ts'
 
 const [minutes = 60, seed = Date.now() % 1_000_000] = process.argv.slice(2).map(Number)
 const MIB = 2 ** 20
@@ -199,11 +198,6 @@ const sumOf = (content: Buffer): string => createHash('sha256').update(content).
 
 async function dropCaches(): Promise<void> {
   await writeFile('/proc/sys/vm/drop_caches', '3')
-}
-
-function pssOf(pid: number): number {
-  const kib = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1]
-  return Math.round(Number(kib) / 1024)
 }
 
 /** Until it is told to stop: statfs(2) every second, and a row of the table every minute. */

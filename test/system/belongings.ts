@@ -21,8 +21,14 @@ export function childrenOf(pid: number): number[] {
 }
 
 /** The memory that is a process's own, in MiB: without what it shares with others, its program for one. */
-export function memoryOf(pid: number): number {
-  const kib = /^Anonymous:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1]
+export const memoryOf = (pid: number): number => memoryField(pid, 'Anonymous')
+
+/** The same with its part of what it shares (proportional set size), in MiB. */
+export const pssOf = (pid: number): number => memoryField(pid, 'Pss')
+
+/** A line of proc_pid_smaps_rollup(5), in MiB. */
+function memoryField(pid: number, name: string): number {
+  const kib = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1]
   return Math.round((Number(kib) / 1024) * 10) / 10
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
@@ -9,13 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { checkVolume } from '../../src/engine/index.ts'
 import { shell } from '../mount/support.ts'
+import { pssOf } from './belongings.ts'
 import { withService } from './support.ts'
-
-/** PSS of a process in MiB, proc_pid_smaps_rollup(5). */
-function pssMib(pid: number): number {
-  const pss = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1]
-  return Number(pss) / 1024
-}
 
 test('2 GiB in and out by hash, with the FUSE process below 200 MiB', () =>
   withService(async (service) => {
@@ -23,7 +18,7 @@ test('2 GiB in and out by hash, with the FUSE process below 200 MiB', () =>
     const mountpoint = await service.mount(id)
     const pid = Number((await service.call('GET', `/volumes/${id}/mount`)).body['pid'])
     const samples: number[] = []
-    const timer = setInterval(() => samples.push(pssMib(pid)), 250)
+    const timer = setInterval(() => samples.push(pssOf(pid)), 250)
     // Bytes that a key decides, so that nothing of 2 GiB has to lie on the disk twice.
     const script = `gen() { openssl enc -aes-128-ctr -K 0 -iv 0 -in /dev/zero 2>/dev/null | head -c 2147483648; }
       want=$(gen | sha256sum) || true; gen > "$1/big" || true; sync "$1/big"; echo 3 > /proc/sys/vm/drop_caches
