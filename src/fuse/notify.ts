@@ -4,7 +4,7 @@
  * Leaves: when to send them to session.ts and late-seek.ts.
  */
 import { writeSync } from 'node:fs'
-import type { Nodeid } from '../base/index.ts'
+import { systemCode, type Nodeid } from '../base/index.ts'
 import { ROOT_ID, notifyCodes } from './constants.ts'
 import { UNIQUE_AT, notifyInvalInodeOut, outHeader } from './wire.ts'
 
@@ -45,15 +45,15 @@ export function forgetAttributes(device: number, nodeid: Nodeid): void {
 }
 
 /**
- * Whether the connection is mounted somewhere, be it in another mount namespace only: as long as it is the kernel knows its root. What
- * it holds of the root's attributes it asks for again.
+ * Whether the connection is mounted somewhere, be it in another mount namespace only: until it is not the kernel finds its root
+ * (FUSE_NOTIFY_INVAL_INODE, fuse_reverse_inval_inode of fs/fuse/inode.c). Costs one GETATTR of the root, whose attributes it drops.
  */
 export function hasMount(device: number): boolean {
   try {
     writeSync(device, invalidation(ROOT_ID as Nodeid, -1))
     return true
-  } catch {
-    return false // ENOENT
+  } catch (error) {
+    return systemCode(error) !== 'ENOENT'
   }
 }
 

@@ -9,17 +9,18 @@ import type { MountProcess } from './mount-process.ts'
 import { callTimeoutMs } from './options.ts'
 
 /**
- * How often it is looked whether a handle that is open is closed before an unmount is refused, and the pause between two looks, in ms.
- * Counted in looks, since a machine that stands still for a moment tells of no close either.
+ * So many looks, with this pause in ms between two, are given to open handles to close before an unmount is refused. Counted in looks:
+ * while a machine stands still the kernel tells of no close either.
  */
 const releaseLooks = 50
 const releasePauseMs = 10
 
 /** Open handles. The kernel tells of a close(2) after it has returned: handles are seen to go for a moment before they count. */
 export async function countHandles(process: MountProcess): Promise<number> {
+  const deadline = Date.now() + callTimeoutMs // for a process that is slow to answer
   for (let looks = 1; ; looks++) {
     const { handles } = await process.call('status', {}, callTimeoutMs)
-    if (handles === 0 || looks === releaseLooks) return handles
+    if (handles === 0 || looks === releaseLooks || (looks > 1 && Date.now() > deadline)) return handles
     await sleep(releasePauseMs)
   }
 }

@@ -56,7 +56,7 @@ export class NativeServer implements VolumeServer {
     return this.#isMounted
   }
 
-  /** The device is libfuse's. */
+  /** The kernel cannot be asked, since the device is libfuse's: told late by up to one look of native-mount.ts. */
   get hasMount(): boolean {
     return this.#isMounted
   }

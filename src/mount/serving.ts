@@ -22,8 +22,8 @@ import { RunFolder, type Handover } from './run-folder.ts'
 import type { ServerParts, VolumeServer } from './volume-server.ts'
 
 /**
- * After umount(2) the connection may take a moment to end by itself; later another bind keeps it alive. Counted in looks, the pause
- * between two of them in ms: of a machine that stood still for longer than all of them together one is over.
+ * After umount(2) the connection may take a moment to end by itself; after so many looks, with this pause in ms between two, another
+ * bind keeps it alive. Counted in looks, not by the clock: a machine that stands still, however long, uses up one of them.
  */
 const detachLooks = 20
 const detachPauseMs = 50
@@ -317,15 +317,17 @@ export class Serving {
   }
 
   /**
-   * Ends the connection that a bind in another mount namespace keeps alive: its users get errors, never silence. Call while it is: the
-   * kernel gives its number to the next mount.
+   * Ends the connection that a bind in another mount namespace keeps alive: its users get errors, never silence. Call only while it is
+   * there: afterwards the kernel gives its number to another mount.
    */
   #abort(): void {
+    const isAborted = this.#device !== undefined && abortConnection(this.#device.minor)
+    if (!isAborted && !this.#server.hasMount) return // it ended just now
     this.#logger.warn(
       { mountpoint: this.#options.mountpoint },
       'unmounted, but a bind elsewhere goes on using the mount: its connection is ended',
     )
-    if (this.#device !== undefined && abortConnection(this.#device.minor)) return
+    if (isAborted) return
     // Without fusectl a blocked read cannot be ended. Everything acknowledged is committed; the next owner recovers the WAL.
     this.#logger.error('the connection could not be aborted (is /sys read-only?): this process ends the hard way')
     process.kill(0, 'SIGKILL') // the process group: the keeper would start a successor

@@ -34,7 +34,7 @@ export interface VolumeServer {
   /** The inode of the volume's root. */
   readonly root: Ino
   readonly isMounted: boolean
-  /** As `isMounted`, of this moment: false as soon as the kernel has let go of the mount, which this thread may not have been told yet. */
+  /** As `isMounted`, of this moment, where the driver can ask the kernel: it may have let go of the mount and not told us yet. */
   readonly hasMount: boolean
   /** Resolves when the mount is gone, whoever unmounted it; rejects when serving failed. */
   readonly ended: Promise<undefined>

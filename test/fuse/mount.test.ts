@@ -7,11 +7,11 @@ import * as fs from 'node:fs/promises'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { opcodes } from '../../src/fuse/constants.ts'
 import { hasMount, setDirtyLimit } from '../../src/fuse/index.ts'
 import { abortConnection, deviceNumber, findMount, mountFuse, openFuseDevice, unmountFuse } from '../../src/fuse/mount.ts'
+import { until } from '../manager/support.ts'
 import { seededBytes, withFolder } from '../support.ts'
 import { noMount, withMount } from './with-mount.ts'
 
@@ -243,30 +243,39 @@ it(
   { skip: noMount },
   () =>
     withFolder(async (mountpoint) => {
-      // Nobody serves them, so nobody may look at them.
-      const [device, next] = [openFuseDevice(), openFuseDevice()]
-      const mount = (fd: number): void => {
-        mountFuse(fd, { source: 'x', mountpoint, readOnly: false })
+      const devices: number[] = []
+      // Nobody serves it, so nobody may look at it.
+      const mount = (): number => {
+        const device = openFuseDevice()
+        devices.push(device)
+        mountFuse(device, { source: 'x', mountpoint, readOnly: false })
+        return device
       }
       const unmount = () => execute('umount', ['-i', '-c', '-l', mountpoint], { timeout: 60_000 })
-      mount(device)
-      assert.equal(hasMount(device), true)
-      const elsewhere = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '60'], { stdio: 'ignore' })
       try {
-        const namespaceOf = (pid: number | string): string => readlinkSync(`/proc/${String(pid)}/ns/mnt`)
-        while (namespaceOf(elsewhere.pid ?? 0) === namespaceOf('self')) await sleep(5)
-        await unmount()
+        const device = mount()
         assert.equal(hasMount(device), true)
+        const holder = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '60'], { stdio: 'ignore' })
+        try {
+          const namespaceOf = (pid: number | string): string => readlinkSync(`/proc/${String(pid)}/ns/mnt`)
+          await until('it has a namespace of its own', () => namespaceOf(holder.pid ?? 0) !== namespaceOf('self'))
+          await unmount()
+          assert.equal(hasMount(device), true)
+        } finally {
+          holder.kill('SIGKILL')
+        }
+        await until('the kernel has ended that namespace', () => !hasMount(device))
+        // Other tests make namespaces too, which hold what is mounted then: without one, it is gone when umount(2) has returned.
+        const isGoneAtOnce = async (): Promise<boolean> => {
+          const next = mount()
+          await unmount()
+          return !hasMount(next)
+        }
+        await until('a mount is gone at once', isGoneAtOnce)
       } finally {
-        elsewhere.kill('SIGKILL')
+        for (const device of devices) closeSync(device) // which ends the connections, so that looking there waits for nobody
+        await unmount().catch(() => undefined)
       }
-      await once(elsewhere, 'exit')
-      for (let looks = 0; hasMount(device) && looks < 1000; looks++) await sleep(10) // the kernel ends a namespace in its own time
-      assert.equal(hasMount(device), false)
-      mount(next)
-      await unmount()
-      assert.equal(hasMount(next), false, 'when umount(2) has returned')
-      for (const fd of [device, next]) closeSync(fd)
     }),
 )
 

@@ -107,7 +107,7 @@ test('unmount and delete are refused while a handle is open, with how many, unle
     for (const refused of [manager.unmount(id, false, 'test'), manager.delete(id, false, 'test')]) {
       await assert.rejects(refused, { code: 'EBUSY', context: { handles: 2, exports: 0 } })
     }
-    await until('both are counted', async () => (await manager.status(id)).handles === 2) // undefined where the process could not say in time
+    await until('both are counted', async () => (await manager.status(id)).handles === 2) // null where the process could not say in time
     await manager.unmount(id, true, 'test')
     assert.deepEqual(readdirSync(volumes), [`${id}.litevol`])
     await manager.mount(id, plain, 'test')
@@ -189,11 +189,12 @@ test('a mount right after somebody else has unmounted waits for the FUSE process
     const { pid } = await manager.status(id)
     process.kill(pid ?? 0, 'SIGSTOP')
     await sh('umount -i -c "$1"', mountpoint)
+    const begin = Date.now()
     const mounting = manager.mount(id, plain, 'test')
     process.kill(pid ?? 0, 'SIGCONT')
-    // It waits for five seconds, which a machine may stand still.
     await mounting.catch((error: unknown) => {
       assert.partialDeepStrictEqual(error, { problem: 'mounted' })
+      assert.ok(Date.now() - begin > 4900, 'it waits for five seconds, which a machine may stand still')
       return until('it is gone', () => manager.mount(id, plain, 'test').then(() => true, () => false)) // prettier-ignore
     })
     assert.notEqual((await manager.status(id)).pid, pid)
@@ -402,7 +403,7 @@ test('a download that nobody reads on is broken off: stuck clients cannot hold e
         const view = await manager.openExport(id, { kind: 'fresh' })
         ends.push(assert.rejects(finished(view.stream(0, view.size)), { code: 'ETIMEDOUT' }))
       }
-      // Eight at once are one too few; a machine that stalls may have broken off the first ones by then.
+      // The ninth at once is refused; a machine that stalls may have broken off the first ones by then.
       const openMany = async (): Promise<void> => {
         for (let n = 0; n < 40; n++) await openAnother()
       }

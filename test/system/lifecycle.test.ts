@@ -115,9 +115,12 @@ test('a mount that cannot be ready in time is 503 with everything undone', () =>
       // Its FUSE process waits for who has the file, longer than is waited for it.
       const holder = spawn('flock', [join(service.roots.dataRoot, 'volumes', `${id}.litevol`), 'sh', '-c', 'echo held; exec sleep 60'], { detached: true }) // prettier-ignore
       await once(holder.stdout, 'data')
-      const reply = await service.call('POST', `/volumes/${id}/mount`, {})
-      assert.deepEqual([reply.status, reply.body['code']], [503, 'not_ready'])
-      process.kill(-(holder.pid ?? assert.fail('flock(1) did not start')), 'SIGKILL')
+      try {
+        const reply = await service.call('POST', `/volumes/${id}/mount`, {})
+        assert.deepEqual([reply.status, reply.body['code']], [503, 'not_ready'])
+      } finally {
+        process.kill(-(holder.pid ?? assert.fail('flock(1) did not start')), 'SIGKILL')
+      }
       assert.equal((await service.call('GET', `/volumes/${id}/mount`)).body['mounted'], false)
       assert.equal(await shell('ls "$1"', service.roots.mountRoot), '')
     },
