@@ -7,8 +7,8 @@
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, mkdir, open, readFile, readdir, rename, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { withMount, type TestMount } from '../test/mount/support.ts'
@@ -70,6 +70,7 @@ class Load {
     for (const [path, { size }] of this.#files) {
       if (this.#bytes <= mostBytes) break
       await rm(path)
+      if (dirname(path) !== this.#folder && (await readdir(dirname(path))).length === 0) await rmdir(dirname(path))
       this.#files.delete(path)
       this.#bytes -= size
     }
@@ -200,18 +201,22 @@ async function dropCaches(): Promise<void> {
   await writeFile('/proc/sys/vm/drop_caches', '3')
 }
 
-/** Until it is told to stop: statfs(2) every second, and a row of the table every minute. */
+/** A row of the table. */
+function printRow(minute: number, { pid }: TestMount, { done }: Load): void {
+  const counts = Object.entries(done).map(([name, times]) => `${String(times)} ${name}`)
+  console.log(`| ${[Math.round(minute), memoryOf(pid), pssOf(pid), descriptorsOf(pid).length, counts.join(', ')].join(' | ')} |`)
+}
+
+/** Until it is told to stop: statfs(2) every second, and a row every minute and at the end. */
 async function watch(mount: TestMount, load: Load, signal: AbortSignal): Promise<void> {
   console.log(`seed ${String(seed)}\n| minute | memory of its own, MiB | PSS, MiB | descriptors | done |\n|--:|--:|--:|--:|---|`)
   const begin = Date.now()
-  for (let minute = 0; !signal.aborted; await sleep(1000)) {
+  const minute = (): number => (Date.now() - begin) / 60_000
+  for (let next = 0; !signal.aborted; await sleep(1000)) {
     await statfs(mount.mountpoint)
-    if (Date.now() - begin < minute * 60_000) continue
-    const done = Object.entries(load.done).map(([name, times]) => `${String(times)} ${name}`)
-    const cells = [minute, memoryOf(mount.pid), pssOf(mount.pid), descriptorsOf(mount.pid).length, done.join(', ')]
-    console.log(`| ${cells.join(' | ')} |`)
-    minute += 1
+    if (minute() >= next) printRow(next++, mount, load)
   }
+  printRow(minute(), mount, load)
 }
 
 await withMount(
@@ -220,6 +225,7 @@ await withMount(
     await load.start()
     const stop = new AbortController()
     const watching = watch(mount, load, stop.signal)
+    watching.catch(() => undefined) // looked at below
     const deadline = Date.now() + minutes * 60_000
     try {
       while (Date.now() < deadline) await load.step()
