@@ -214,7 +214,7 @@ async function watch(mount: TestMount, load: Load, signal: AbortSignal): Promise
   const minute = (): number => (Date.now() - begin) / 60_000
   for (let next = 0; !signal.aborted; await sleep(1000)) {
     await statfs(mount.mountpoint)
-    if (minute() >= next) printRow(next++, mount, load)
+    if (next < minutes && minute() >= next) printRow(next++, mount, load)
   }
   printRow(minute(), mount, load)
 }
