@@ -45,8 +45,8 @@ export function forgetAttributes(device: number, nodeid: Nodeid): void {
 }
 
 /**
- * Whether the connection is mounted somewhere, be it in another mount namespace only: until it is not the kernel finds its root
- * (FUSE_NOTIFY_INVAL_INODE, fuse_reverse_inval_inode of fs/fuse/inode.c). Costs one GETATTR of the root, whose attributes it drops.
+ * Whether the connection is mounted somewhere, even if only in another mount namespace: as long as it is the kernel finds its root
+ * (FUSE_NOTIFY_INVAL_INODE, fuse_reverse_inval_inode of fs/fuse/inode.c). It drops the root's attributes, so that they are asked for again.
  */
 export function hasMount(device: number): boolean {
   try {

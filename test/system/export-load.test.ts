@@ -202,8 +202,8 @@ test('a client that reads 10 KiB/s gets the bytes of its moment, and writers go 
         clearInterval(timer)
         client.destroy()
       }
-      // How much is written meanwhile is up to the machine.
     },
+    // How much is written meanwhile is up to the machine.
     { LITEVOL_EXPORT_WAL_LIMIT: String(2 ** 40) },
   ))
 
