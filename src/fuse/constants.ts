@@ -4,6 +4,8 @@
  * Leaves: which flags are asked for to negotiate.ts, which operations are served to operation-table.ts.
  */
 
+import type { Nodeid } from '../base/index.ts'
+
 /** The protocol we speak: FUSE_KERNEL_VERSION and FUSE_KERNEL_MINOR_VERSION of Linux 6.18. */
 export const PROTOCOL_MAJOR = 7
 export const PROTOCOL_MINOR = 45
@@ -12,7 +14,7 @@ export const PROTOCOL_MINOR = 45
 export const OLDEST_MINOR = 33
 
 /** The nodeid of the mounted root: FUSE_ROOT_ID. */
-export const ROOT_ID = 1
+export const ROOT_ID = 1 as Nodeid
 
 /** Bit 63 of `unique`, set on a request that NOTIFY_RESEND delivered again: FUSE_UNIQUE_RESEND. */
 export const UNIQUE_RESEND_BIT = 63

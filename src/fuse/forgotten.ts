@@ -7,10 +7,8 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import type { Nodeid } from '../base/index.ts'
+import { ROOT_ID } from './constants.ts'
 import { inOctal, invalidation } from './notify.ts'
-
-/** FUSE_ROOT_ID of linux/fuse.h: the kernel knows it as long as there is a mount. */
-const root = 1 as Nodeid
 
 /** Writes each message to the device, and prints the number of each that was refused. */
 const script = 'while read -r nodeid message; do printf "$message" >&3 || echo "$nodeid"; done'
@@ -20,9 +18,10 @@ const script = 'while read -r nodeid message; do printf "$message" >&3 || echo "
  * ENOENT. None when the mount is gone. `device` is the session's descriptor.
  */
 export async function findForgotten(device: number, nodeids: readonly Nodeid[]): Promise<Nodeid[]> {
-  const questions = [root, ...nodeids, root].map((nodeid) => `${String(nodeid)} ${inOctal(invalidation(nodeid, -1))}\n`)
+  // The kernel knows the root as long as there is a mount.
+  const questions = [ROOT_ID, ...nodeids, ROOT_ID].map((nodeid) => `${String(nodeid)} ${inOctal(invalidation(nodeid, -1))}\n`)
   const refused = (await answers(device, questions.join(''))).split('\n').filter((line) => line !== '')
-  return refused.includes(String(root)) ? [] : refused.map((line) => Number(line) as Nodeid)
+  return refused.includes(String(ROOT_ID)) ? [] : refused.map((line) => Number(line) as Nodeid)
 }
 
 async function answers(device: number, questions: string): Promise<string> {

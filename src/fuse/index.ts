@@ -13,7 +13,7 @@ export type {
   WriteOrigin,
   XattrOptions,
 } from './filesystem.ts'
-export { FALLOC, opcodes } from './constants.ts'
+export { FALLOC, ROOT_ID, opcodes } from './constants.ts'
 export { findForgotten } from './forgotten.ts'
 export { answerLateSeek } from './late-seek.ts'
 export type { LateSeek } from './late-seek.ts'

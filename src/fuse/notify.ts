@@ -50,7 +50,7 @@ export function forgetAttributes(device: number, nodeid: Nodeid): void {
  */
 export function hasMount(device: number): boolean {
   try {
-    writeSync(device, invalidation(ROOT_ID as Nodeid, -1))
+    writeSync(device, invalidation(ROOT_ID, -1))
     return true
   } catch (error) {
     return systemCode(error) !== 'ENOENT'

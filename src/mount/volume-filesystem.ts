@@ -6,7 +6,7 @@
 import { ErrnoError, O_ACCMODE, O_RDONLY, O_TRUNC, S_IFDIR, S_IFLNK, S_IFREG, isDirectory, isRegular, now } from '../base/index.ts'
 import type { Caller, Fh, Ino, Nodeid } from '../base/index.ts'
 import type { AttributePatch, Inode, Volume } from '../engine/index.ts'
-import { FALLOC } from '../fuse/index.ts'
+import { FALLOC, ROOT_ID } from '../fuse/index.ts'
 import type {
   AttributeChanges,
   Attributes,
@@ -23,9 +23,6 @@ import { OpenFiles, writtenInodes, type SharedFiles } from './open-files.ts'
 import { Orphans } from './orphans.ts'
 import { ReadAhead, type AheadRange } from './read-ahead.ts'
 import { Recalls } from './recalls.ts'
-
-/** FUSE_ROOT_ID of linux/fuse.h. */
-const rootNodeid = 1
 
 /** stat(2) counts blocks of 512 bytes. */
 const statBlock = 512
@@ -290,13 +287,13 @@ export class VolumeFilesystem implements Filesystem {
   }
 
   #ino(nodeid: Nodeid): Ino {
-    return nodeid === rootNodeid ? this.#volume.root : (nodeid as number as Ino)
+    return nodeid === ROOT_ID ? this.#volume.root : (nodeid as number as Ino)
   }
 
   /** The entry as the kernel gets it, one nlookup counted. */
   #enter(inode: Inode): Entry {
     this.#lookups.add(inode.ino)
-    const nodeid = (inode.ino === this.#volume.root ? rootNodeid : inode.ino) as Nodeid
+    const nodeid = (inode.ino === this.#volume.root ? ROOT_ID : inode.ino) as Nodeid
     return { nodeid, attributes: attributes(inode) }
   }
 

@@ -7,13 +7,11 @@
  */
 import { ErrnoError, O_RDWR, S_ISGID, S_ISUID } from '../../base/index.ts'
 import type { Caller, Fh, Nodeid } from '../../base/index.ts'
+import { ROOT_ID } from '../constants.ts'
 import type { AttributeChanges, Attributes, DirectoryEntry, Entry, Filesystem, Maker, StatFs } from '../filesystem.ts'
 import type { OperationName } from './addon.ts'
 import { HiddenFiles } from './hidden-files.ts'
 import { bytesOf, hiddenNameOf, namesOf, splitPath, textOf } from './paths.ts'
-
-/** FUSE_ROOT_ID of linux/fuse.h. */
-const rootNodeid = 1 as Nodeid
 
 /** Nobody in particular: who asks is not told. */
 const anybody: Caller = { uid: 0, gid: 0, pid: 0 }
@@ -151,7 +149,7 @@ export class PathFilesystem {
   }
 
   fsync(): void {
-    this.#fs.fsync(rootNodeid)
+    this.#fs.fsync(ROOT_ID)
   }
 
   /** All entries, `.` and `..` included. */
@@ -223,7 +221,7 @@ export class PathFilesystem {
   #hold(path: string, absent: 'ENOENT' | 'ESTALE' = 'ENOENT'): Nodeid {
     const hidden = this.#findHidden(path)
     if (hidden !== undefined) return this.#fs.entry(this.#fs.getattr(hidden).ino).nodeid
-    let nodeid = rootNodeid
+    let nodeid = ROOT_ID
     for (const name of namesOf(path)) {
       let entry: Entry | undefined
       try {
@@ -239,7 +237,7 @@ export class PathFilesystem {
 
   /** Gives one nlookup back. The root is known without any. */
   #forget(nodeid: Nodeid): void {
-    if (nodeid !== rootNodeid) this.#fs.forget(nodeid, 1)
+    if (nodeid !== ROOT_ID) this.#fs.forget(nodeid, 1)
   }
 
   #opened(fh: number): Nodeid {
