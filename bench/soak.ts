@@ -25,7 +25,7 @@ const mostBytes = 2048 * MIB
 const pattern = seededBytes(seed, MIB)
 const next = seededNumbers(seed)
 
-/** A number from 0 up to, not including, `below`. */
+/** A number from 0 up to, not including, `limit`. */
 const below = (limit: number): number => next() % limit
 
 class Load {
@@ -179,7 +179,8 @@ class Load {
 
   async #compareOne(): Promise<void> {
     const path = this.#anyPath()
-    if (path !== undefined) await this.#compare(path)
+    if (path === undefined) return
+    await this.#compare(path)
     this.#count('files compared')
   }
 

@@ -51,7 +51,7 @@ async function withCommand(
 }
 
 async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  const exit = once(child, 'exit', { signal: AbortSignal.timeout(60_000) })
+  const exit = once(child, 'exit', { signal: AbortSignal.timeout(10_000) })
   child.kill(signal)
   assert.deepEqual(await exit, [0, null])
 }

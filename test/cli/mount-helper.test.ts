@@ -184,7 +184,7 @@ test('umount and mount, again and again with data just written: each mount waits
         umount d; mount -t fuse.litevol v d -o log=log
       done
       sha256sum --quiet -c sums && ls d | wc -l
-      umount d; unserved; ls v*; grep -c '"msg":"unmounted"' log; grep '"level":[456]0' log | grep -vc 'the keeper does not end' || true`, // as it seems where the machine stood still
+      umount d; unserved; ls v*; grep -c '"msg":"unmounted"' log; grep '"level":[456]0' log | grep -vc 'the keeper does not end' || true`, // said of a keeper that stood still, as on a machine that stalls
     )
     assert.deepEqual(output.trimEnd().split('\n'), ['10', 'v', '11', '0'])
   }),

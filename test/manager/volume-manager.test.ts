@@ -295,25 +295,22 @@ test('a driver that was named is taken and remembered; another mount has the con
 )
 
 test('a stop ends mounts in use and running exports within its time, leaving one file each', limit, (t: TestContext) =>
-  withManagers(
-    async ({ start, volumes, options }) => {
-      const manager = start()
-      const [a, b] = [await mounted(manager, 'a'), await mounted(manager, 'b')]
-      const holder = spawn('sh', ['-c', 'exec 3>"$1/held"; echo ready; while echo x >&3; do :; done', 'sh', a.mountpoint], {
-        stdio: ['ignore', 'pipe', 'ignore'],
-      })
-      t.after(() => holder.kill('SIGKILL'))
-      await once(holder.stdout, 'data')
-      const view = await manager.openExport(b.id, { kind: 'fresh' })
-      const stream = view.stream(0, view.size)
-      const begin = Date.now()
-      await Promise.all([manager.close(), assert.rejects(buffer(stream))])
-      assert.ok(Date.now() - begin < options.stopTimeoutMs)
-      assert.deepEqual(readdirSync(volumes).sort(), [a.id, b.id].map((id) => `${id}.litevol`).sort())
-      assert.equal(listMounts().filter(({ mountpoint }) => mountpoint.startsWith(options.mountRoot)).length, 0)
-    },
-    { stopTimeoutMs: 60_000 },
-  ),
+  withManagers(async ({ start, volumes, options }) => {
+    const manager = start()
+    const [a, b] = [await mounted(manager, 'a'), await mounted(manager, 'b')]
+    const holder = spawn('sh', ['-c', 'exec 3>"$1/held"; echo ready; while echo x >&3; do :; done', 'sh', a.mountpoint], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    t.after(() => holder.kill('SIGKILL'))
+    await once(holder.stdout, 'data')
+    const view = await manager.openExport(b.id, { kind: 'fresh' })
+    const stream = view.stream(0, view.size)
+    const begin = Date.now()
+    await Promise.all([manager.close(), assert.rejects(buffer(stream))])
+    assert.ok(Date.now() - begin < options.stopTimeoutMs)
+    assert.deepEqual(readdirSync(volumes).sort(), [a.id, b.id].map((id) => `${id}.litevol`).sort())
+    assert.equal(listMounts().filter(({ mountpoint }) => mountpoint.startsWith(options.mountRoot)).length, 0)
+  }),
 )
 
 test('an export is a snapshot of the moment: whole, unmoved by writers, with what was written before it', limit, () =>

@@ -1,6 +1,6 @@
 /**
  * The started service of a test: the real command in a child, its own roots in a temporary folder, real curl.
- * Keeps: when the callback is done the service is stopped (exit 0), and no mount, process or file of it is left.
+ * Keeps: when the callback is done the service is stopped (exit 0 within 10 s), and no mount, process or file of it is left.
  */
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
@@ -19,8 +19,8 @@ export const litevol = fileURLToPath(new URL('../../bin/litevol', import.meta.ur
 /** How long the service may take to start, in ms: preflight, and on a busy machine Node itself. */
 const startLimitMs = 60_000
 
-/** How long a stop may take, in ms: the service promises ten seconds, of which a machine may stand still for some. */
-const stopLimitMs = 30_000
+/** How long a stop may take, in ms: the promise of the service. */
+const stopLimitMs = 10_000
 
 export interface Roots {
   readonly dataRoot: string
