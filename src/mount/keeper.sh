@@ -2,7 +2,8 @@
 # keeper.sh MODE FOLDER FILE NODE PROGRAM OPTIONS: keeps one mount served. It holds what must outlive a FUSE process, the
 # descriptors of /dev/fuse and of the volume's lock, and replaces a process that dies by one that inherits them.
 # Keeps: a successor begins only when its predecessor is gone (wait), and is told by a line in a pipe that this shell holds open: how
-#   many processes were replaced so far, also those that died before they served. When this shell dies, that pipe ends, and a
+#   many processes were replaced so far, also those that died before they served. One thing is done after the other: a signal may come
+#   between any two commands, and a successor that was appointed within the making of another was one of two that served. When this shell dies, that pipe ends, and a
 #   process that stands by gives up. FOLDER is gone when this shell ends, unless the mount was served and did not end in order:
 #   who took it over, and cannot wait for this shell, sees by that how it went.
 # Leaves: serving to PROGRAM, which gets OPTIONS and the number of its generation, and answering a supervisor as well.
@@ -12,7 +13,8 @@
 # Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. ALRM from one whose mount is
 # gone and that wants the volume for itself, to close it: answered by the file `alone` in FOLDER. HUP: replace the process that
 # serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
-# Ends with the code of the last FUSE process: 0 when the mount is gone in order, 2 when the volume is left with its WAL.
+# Ends with the code of the last FUSE process: 0 when the mount is gone in order, 2 when the volume is left with its WAL; with 1 where
+# this shell cannot go on, because it can start no process, say.
 set -u
 mode=$1 folder=$2 file=$3 node=$4 program=$5 options=$6
 
@@ -29,10 +31,16 @@ standby=''   # the one that stands by
 is_ready=''  # the server has served
 is_loaded='' # the standby has loaded everything
 restarts=0   # processes that were replaced
-is_busy=''   # a successor is being appointed
-is_ending='' # the mount is to end
 early=0      # deaths in a row of processes that never got to serve
 giving_up=10 # at so many
+is_ending='' # the mount is to end: nobody stands by any more, and nobody is replaced
+
+# What signals ask for, which `work` sees to.
+is_end_wanted=''         # to be passed on to the server
+is_alone_wanted=''       # by a server whose mount is gone
+is_replacement_wanted='' # of the server
+has_word=''              # something came that was not seen to
+is_working=yes           # something is under way: what comes is left to it
 
 # Starts a process of the next generation; leaves its number in $started.
 start() {
@@ -56,84 +64,105 @@ stand_by() {
   standby=$started
 }
 
-# Whether PID is a child of this shell: one that was killed, for want of memory say, may have left its number to somebody else.
+# Whether PID is a child of this shell, or was one and has not been waited for: its number may be somebody else's by now. One line, as
+# proc_pid_stat(5) has it: PID (NAME) STATE PARENT … A shell that reads more than one may get parts of two looks at the process.
 is_child() {
-  while read -r key value _; do
-    [ "$key" != PPid: ] || [ "$value" != $$ ] || return 0
-  done 2>/dev/null <"/proc/$1/status"
-  return 1
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+  # shellcheck disable=SC2086 # its words
+  set -- ${line##*)}
+  [ "${2-}" = $$ ]
 }
 
 # Ends the process that stands by.
 dismiss() {
-  is_child "${standby:-none}" || standby=''
-  [ -n "$standby" ] || return 0
-  kill -KILL "$standby" 2>/dev/null
-  wait "$standby" 2>/dev/null # its end is no news
+  ! is_child "${standby:-none}" || kill -KILL "$standby"
+  while is_child "${standby:-none}"; do wait "$standby" 2>/dev/null; done # a signal ends a wait
   standby=''
 }
 
 # The server is dead: the next one takes over.
 succeed() {
-  is_busy=yes
   if [ -z "$is_ready" ]; then
     early=$((early + 1))
     [ "$early" -lt "$giving_up" ] || return 1
     sleep "0.$early"
   fi
+  is_ready=''
   is_child "${standby:-none}" || standby=''
   [ -n "$standby" ] || stand_by || return 1
   server=$standby
   standby=''
-  is_ready=''
   restarts=$((restarts + 1))
   echo "$restarts" >&6
-  is_busy=''
-  [ -z "$is_ending" ] || kill -TERM "$server"
+  [ -z "$is_ending" ] || is_end_wanted=yes
 }
 
-# The server serves.
-ready() {
-  is_ready=yes
-  early=0
-  if [ "$mode" = standby ] && [ -z "$standby" ] && [ -z "$is_ending" ]; then stand_by; fi
-}
-
-# Replaces the server by a process that is loaded anew.
+# Has the server replaced by a process that is loaded anew: ends it once that is so.
 replace() {
-  if [ "$mode" = once ] || [ -z "$is_ready" ] || [ -n "$is_busy" ] || [ -n "$is_ending" ]; then return; fi
-  is_busy=yes
   dismiss
   if stand_by; then
     tries=0
-    while [ -z "$is_loaded" ] && kill -0 "$standby" 2>/dev/null && [ "$tries" -lt 100 ]; do
+    while [ -z "$is_loaded$is_ending" ] && is_child "$standby" && [ "$tries" -lt 100 ]; do
       sleep 0.1
       tries=$((tries + 1))
     done
-    kill -KILL "$server" # busy until its successor is appointed: another order must not end that one
-  else
-    is_busy=''
+    [ -n "$is_ending" ] || ! is_child "$server" || kill -KILL "$server"
   fi
+  is_replacement_wanted='' # the supervisor repeats the order
+}
+
+# A signal: what it asks for is seen to at once, or by what is under way when that is done.
+word() {
+  has_word=yes
+  [ -n "$is_working" ] || work
+}
+
+# Sees to what was asked for. A signal between two of these lines finds is_working set, or has all of it seen to by itself.
+work() {
+  while [ -n "$has_word" ]; do
+    is_working=yes
+    has_word=''
+    if [ -n "$is_alone_wanted" ]; then
+      is_alone_wanted=''
+      dismiss
+      command : >"$folder/alone"
+    fi
+    # One that was just appointed may not know the signal yet, and die of it; the first process may.
+    if [ -n "$is_end_wanted" ] && { [ -n "$is_ready" ] || [ "$restarts" -eq 0 ]; }; then
+      is_end_wanted=''
+      kill -TERM "$server" 2>/dev/null
+    fi
+    if [ -n "$is_ready" ] && [ -z "$is_ending" ] && [ "$mode" != once ]; then
+      [ -z "$is_replacement_wanted" ] || replace
+      if [ "$mode" = standby ] && [ -z "$standby" ]; then stand_by; fi
+    fi
+    is_working=''
+  done
 }
 
 trap '' PIPE # who reads our standard error may be gone
-trap ready USR1
+trap 'is_ready=yes early=0; word' USR1
 trap 'is_loaded=yes' USR2
-trap replace HUP
-trap 'is_ending=yes; dismiss; : >"$folder/alone"' ALRM
-trap 'is_ending=yes; kill -TERM "$server"' TERM INT
+trap 'is_replacement_wanted=yes; word' HUP
+trap 'is_ending=yes is_alone_wanted=yes; word' ALRM
+trap 'is_ending=yes is_end_wanted=yes; word' TERM INT
+trap 'exit 1' EXIT # a shell that cannot fork, say, ends with 2
 
 exec 7</dev/null
 start
 server=$started
 while :; do
+  is_working=''
+  work
   wait "$server" 2>/dev/null # what the shell says of a killed process is no log line
   code=$?
-  kill -0 "$server" 2>/dev/null && continue # a signal has ended the wait
+  is_working=yes
+  is_child "$server" && continue # a signal has ended the wait
   # 0 and 2: the mount is gone. The first one failed before it served: it has said why.
   if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || [ "$mode" = once ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then break; fi
   succeed || break
 done
 dismiss
 if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then rm -rf "$folder"; fi
+trap - EXIT
 exit "$code"

@@ -23,6 +23,11 @@ export class RunFolder {
     this.#folder = folder
   }
 
+  /** Locked by the process whose turn it is to serve (serving.ts). */
+  get turn(): string {
+    return join(this.#folder, 'turn')
+  }
+
   /** The open handles (open-files.ts). */
   get handles(): string {
     return join(this.#folder, 'handles')

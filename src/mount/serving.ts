@@ -1,12 +1,21 @@
 /**
  * One served mount, as its control thread sees it: from taking the file to giving it back.
- * Keeps: the file has one owner all the while; after `finish` it is one file without a WAL; what the supervisor asks is
- *   answered while the serving thread is busy.
+ * Keeps: the file has one owner all the while, and one process at a time serves it, whatever its keeper does; after `finish` it is one
+ *   file without a WAL; what the supervisor asks is answered while the serving thread is busy.
  * Leaves: requests of the kernel to the driver's VolumeServer, the channel to the supervisor to main.ts.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ErrnoError, type Logger } from '../base/index.ts'
-import { Maintenance, Owner, WriteGate, assertLength, servingTitle, type CheckpointResult, type Snapshot } from '../engine/index.ts'
+import {
+  Maintenance,
+  Owner,
+  ProcessLock,
+  WriteGate,
+  assertLength,
+  servingTitle,
+  type CheckpointResult,
+  type Snapshot,
+} from '../engine/index.ts'
 import { abortConnection, deviceNumber, escapeMountinfo, findMount, setDirtyLimit, unmountFuse } from '../fuse/index.ts'
 import { startCheckpointing } from './checkpointing.ts'
 import { lockFd } from './descriptors.ts'
@@ -59,6 +68,8 @@ export class Serving {
   readonly #logger: Logger
   readonly #folder: RunFolder
   readonly #server: VolumeServer
+  /** Held from the first request on. The lock of the file is no proof: predecessor and successor have that in common. */
+  readonly #turn: ProcessLock
   readonly #shared = makeSharedFiles()
   readonly #snapshots = new Map<number, Snapshot>()
   #nextSnapshot: number
@@ -77,6 +88,7 @@ export class Serving {
     this.#generation = generation
     this.#logger = logger
     this.#folder = new RunFolder(options.runFolder)
+    this.#turn = new ProcessLock(this.#folder.turn)
     this.#nextSnapshot = generation * snapshotsPerGeneration
     this.#server = new servers[options.driver]()
   }
@@ -93,6 +105,7 @@ export class Serving {
     this.#owner = await Owner.acquire(file, ownerTimeoutMs, lockFd)
     this.#setTitle('serving')
     try {
+      this.#turn.take()
       assertLength(file)
       this.#opened = this.#open()
       if (holdSnapshot) this.#snapshots.set(0, this.#maintenance.acquireSnapshot())
@@ -118,8 +131,9 @@ export class Serving {
     this.#opened = opened
   }
 
-  /** Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. */
+  /** Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. Throws EBUSY when it is not. */
   async takeOver(restarts: number, onWalPressure: (walBytes: number) => void): Promise<Handover> {
+    this.#turn.take()
     const { file } = this.#options
     this.#owner = Owner.inherit(file, lockFd) ?? (await Owner.acquire(file, 0, lockFd)) // the lock is the keeper's: it is ours already
     if (this.#opened === undefined) {
