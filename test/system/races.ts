@@ -1,7 +1,7 @@
 /**
  * The race test: many clients create, mount, write, unmount, delete, export and restart the same few volumes at once.
  * Keeps: each reply is one that the call may give, no 5xx but 503 (507 on a full disk); afterwards nothing is left that belongs to
- *   nobody, and store, files, mounts and processes say the same. As a program, `node test/system/races.ts SECONDS [SEED]`.
+ *   nobody, store, files, mounts and processes say the same, and each volume is sound. As a program, `node test/system/races.ts SECONDS [SEED]`.
  */
 import assert from 'node:assert/strict'
 import { spawn, type ChildProcess } from 'node:child_process'
@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import { until } from '../manager/support.ts'
 import { shell } from '../mount/support.ts'
-import { seededNumbers } from '../support.ts'
+import { assertClean, seededNumbers } from '../support.ts'
 import { descriptorsOf, filesBelow, mountsBelow, processesBelow } from './belongings.ts'
 import { RaceClient, type Tally } from './races-client.ts'
 import { Service, litevol, withRoots } from './support.ts'
@@ -55,6 +55,7 @@ export async function race(seconds: number, seed: number): Promise<RaceReport> {
       const before = await belongingsAtRest(service, folder)
       report = await raceFor(service, seconds, seed)
       await assertAgreed(service, folder)
+      await assertSound(service)
       await deleteAll(service)
       // It may have had a connection more before, which it had not noticed was closed.
       await until('there is no more than before', () => surplus(belongingsOf(service, folder), before).length === 0, restLimitMs).catch(() => undefined) // prettier-ignore
@@ -147,6 +148,16 @@ async function assertAgreed(service: Service, folder: string): Promise<void> {
   assert.deepEqual(volumes.filter(({ state }) => state !== 'mounted' && state !== 'unmounted'), [], 'nothing has failed') // prettier-ignore
   const keepers = [...processesBelow(folder).values()].filter((command) => command.includes('keeper.sh'))
   assert.equal(keepers.length, mounted.length, 'one keeper each')
+}
+
+/** The volume files are sound, each byte: two processes that serve one volume at once leave another. */
+async function assertSound(service: Service): Promise<void> {
+  await withClient(service, async (client) => {
+    for (const { id, mounted } of await list(client)) {
+      if (mounted) assert.equal((await client.call('DELETE', `/volumes/${id}/mount?force=true`)).status, 204)
+      assertClean(join(service.roots.dataRoot, 'volumes', `${id}.litevol`))
+    }
+  })
 }
 
 async function deleteAll(service: Service): Promise<void> {
