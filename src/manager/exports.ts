@@ -6,7 +6,7 @@
  */
 import type { Readable } from 'node:stream'
 import { ErrnoError, type Logger } from '../base/index.ts'
-import { Lease, type HeldSnapshot, type LeaseOptions } from './lease.ts'
+import { Lease, type HeldSnapshot, type LeaseOptions, type SnapshotHolder } from './lease.ts'
 import type { ManagerOptions } from './options.ts'
 
 /**
@@ -71,6 +71,7 @@ export class Exports {
 
   /** Finds or makes the view for a wish; `acquire` holds a snapshot of now. Throws EAGAIN when too many are held, or what `acquire` throws. */
   async open(wish: ExportWish, acquire: () => Promise<HeldSnapshot>): Promise<ExportView> {
+    await this.#endLost()
     const live = this.#findLive(wish)
     if (live !== undefined) return this.#view(live, true)
     const fresh = await this.#acquire(acquire)
@@ -103,13 +104,24 @@ export class Exports {
     await Promise.all(this.#endings)
   }
 
-  /** From now on `release` lets the snapshot of the file go, the only one an unmounted volume has. */
-  handOver(release: () => Promise<void>): void {
-    for (const lease of this.#leases) lease.setRelease(release)
+  /** From now on `holder` has the snapshot of the file, the only one an unmounted volume has. */
+  handOver(holder: SnapshotHolder): void {
+    for (const lease of this.#leases) lease.setHolder(holder)
+  }
+
+  /** Those whose bytes are there. */
+  #held(): Lease[] {
+    return [...this.#leases].filter((lease) => lease.isHeld)
+  }
+
+  /** Ends those whose holder died: he may have done so before the lease was made, and whoever ended all did not see it. */
+  async #endLost(): Promise<void> {
+    const lost = [...this.#leases].filter((lease) => !lease.isHeld)
+    await Promise.all(lost.map((lease) => this.#end(lease, 'the FUSE process is gone')))
   }
 
   #findLive(wish: ExportWish): Lease | undefined {
-    const leases = [...this.#leases]
+    const leases = this.#held()
     switch (wish.kind) {
       case 'fresh':
         return undefined
@@ -150,7 +162,7 @@ export class Exports {
     if (Date.now() < this.#pressedUntil) await this.endComplete()
     await this.#makeRoom()
     const held = await acquire()
-    const same = [...this.#leases].find((lease) => lease.tag === held.bytesTag)
+    const same = this.#held().find((lease) => lease.tag === held.bytesTag)
     if (same !== undefined) {
       same.pin() // releasing takes a moment, in which the lease must not run out
       await held.release()

@@ -8,12 +8,16 @@ import { ErrnoError } from '../base/index.ts'
 import type { ManagerOptions } from './options.ts'
 import { SnapshotBytes, type SnapshotExtent } from './snapshot-bytes.ts'
 
-/** A snapshot that somebody holds for us. */
-export interface HeldSnapshot extends SnapshotExtent {
-  /** Names exactly these bytes. */
-  readonly bytesTag: string
+/** Who holds a snapshot for us. */
+export interface SnapshotHolder extends Pick<SnapshotExtent, 'isHeld'> {
   /** Lets it go: its bytes may change from then on. */
   readonly release: () => Promise<void>
+}
+
+/** A snapshot that somebody holds for us. */
+export interface HeldSnapshot extends SnapshotExtent, SnapshotHolder {
+  /** Names exactly these bytes. */
+  readonly bytesTag: string
 }
 
 export type LeaseOptions = Pick<ManagerOptions, 'exportLeaseMs' | 'exportStallMs'>
@@ -29,28 +33,35 @@ export class Lease {
   /** Requests that look at it, with a stream or before one. */
   #pins = 0
   #timer: NodeJS.Timeout | undefined
-  #release: () => Promise<void>
+  /** A copy of its own, which `#bytes` asks as well: the holder may change. */
+  readonly #held: HeldSnapshot
 
   private constructor(held: HeldSnapshot, bytes: SnapshotBytes, options: LeaseOptions, onExpiry: (lease: Lease) => void) {
     this.tag = held.bytesTag
+    this.#held = held
     this.#bytes = bytes
     this.#options = options
     this.#onExpiry = onExpiry
-    this.#release = held.release
   }
 
   /** Opens the bytes of a held snapshot; gives the snapshot back when that fails. `onExpiry` is called when the lease time is over. */
   static async open(held: HeldSnapshot, options: LeaseOptions, onExpiry: (lease: Lease) => void): Promise<Lease> {
+    const own = { ...held }
     try {
-      return new Lease(held, await SnapshotBytes.open(held), options, onExpiry)
+      return new Lease(own, await SnapshotBytes.open(own), options, onExpiry)
     } catch (error) {
-      await held.release()
+      await held.release().catch(() => undefined) // it may have failed since the holder is gone
       throw error
     }
   }
 
   get size(): number {
     return this.#bytes.size
+  }
+
+  /** Whether the bytes are still there: a process that was killed lets go without a word. */
+  get isHeld(): boolean {
+    return this.#bytes.isHeld
   }
 
   get isIdle(): boolean {
@@ -111,8 +122,8 @@ export class Lease {
   }
 
   /** From now on somebody else holds the snapshot: the FUSE process that was started meanwhile, not the unmounted file. */
-  setRelease(release: () => Promise<void>): void {
-    this.#release = release
+  setHolder(holder: SnapshotHolder): void {
+    Object.assign(this.#held, holder)
   }
 
   /** Breaks the streams off, closes the files, then lets the snapshot go. */
@@ -120,6 +131,6 @@ export class Lease {
     clearTimeout(this.#timer)
     for (const stream of this.#streams) stream.destroy(new ErrnoError('ESTALE', `export: broken off: ${reason}`))
     await this.#bytes.close()
-    await this.#release()
+    await this.#held.release()
   }
 }

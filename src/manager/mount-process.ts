@@ -43,7 +43,7 @@ interface Waiting {
   readonly isWanted: boolean
 }
 
-/** How often a keeper is told again to replace its process, in ms: it ignores that while a successor takes over. */
+/** How often a keeper is told again to replace its process, in ms: one of an older version forgets it while a successor takes over. */
 const replaceEveryMs = 2000
 
 export class MountProcess {

@@ -1,9 +1,8 @@
 /**
  * The bytes of a held snapshot, without a copy: of each page its newest WAL frame within the snapshot, else the main file's page.
- * Keeps: memory stays at one block a stream, whatever the volume's size; no byte is handed out that was read after the holder's
- *   death; a snapshot that lies in the main file alone is checked
- *   to be untouched after every read. It opens the files itself: closing drops this process's POSIX locks, so it has no
- *   SQLite connection on them meanwhile.
+ * Keeps: memory stays at one block a stream, whatever the volume's size; no byte is handed out that was read after the holder's death,
+ *   and what then fails is ESTALE; a snapshot that lies in the main file alone is checked to be untouched after every read. It opens
+ *   the files itself: closing drops this process's POSIX locks, so it has no SQLite connection on them meanwhile.
  * Leaves: holding the snapshot (without which these bytes may change at any time) to lease.ts.
  */
 import { open, type FileHandle } from 'node:fs/promises'
@@ -52,7 +51,7 @@ export class SnapshotBytes {
     this.#files = files
   }
 
-  /** Opens the files and reads where the pages are. Throws EIO when the files do not fit the snapshot. */
+  /** Opens the files and reads where the pages are. Throws EIO when the files do not fit the snapshot, ESTALE when it is not held any more. */
   static async open(extent: SnapshotExtent): Promise<SnapshotBytes> {
     const main = await open(extent.file, 'r')
     try {
@@ -60,8 +59,13 @@ export class SnapshotBytes {
       return new SnapshotBytes(extent, { main, index: new Map(), stamp: await stampOf(main) })
     } catch (error) {
       await main.close()
-      throw error
+      throw extent.isHeld() ? error : staleError(extent)
     }
+  }
+
+  /** Whether anybody holds the snapshot still. */
+  get isHeld(): boolean {
+    return this.#extent.isHeld()
   }
 
   /** Bytes of the snapshot. */
@@ -106,9 +110,11 @@ export class SnapshotBytes {
 
   async #read({ first, count, frame }: Run): Promise<Buffer> {
     const { main, wal = main } = this.#files // without a WAL no page has a frame
-    const block = await (frame === undefined ? this.#readMain(main, first, count) : this.#readFrames(wal, count, frame))
-    if (!this.#extent.isHeld())
-      throw new ErrnoError('EIO', `${this.#extent.file}: nobody holds the snapshot any more: its bytes may have changed`)
+    const reading = frame === undefined ? this.#readMain(main, first, count) : this.#readFrames(wal, count, frame)
+    const block = await reading.catch((error: unknown) => {
+      throw this.isHeld ? error : staleError(this.#extent)
+    })
+    if (!this.isHeld) throw staleError(this.#extent)
     return block
   }
 
@@ -144,6 +150,11 @@ async function openWal({
     await wal.close()
     throw error
   }
+}
+
+/** What was read, or could not be, may be of later bytes. */
+function staleError({ file }: SnapshotExtent): ErrnoError {
+  return new ErrnoError('ESTALE', `export: broken off: the FUSE process that held the snapshot of ${file} is gone`)
 }
 
 async function stampOf(handle: FileHandle): Promise<string> {

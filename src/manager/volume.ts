@@ -284,7 +284,7 @@ export class Volume {
     const release = async (): Promise<void> => {
       await process.call('snapshot-release', { snapshot: 0 }, callTimeoutMs)
     }
-    if (this.#exports.hasLeases) this.#exports.handOver(release)
+    if (this.#exports.hasLeases) this.#exports.handOver({ isHeld: process.holder(), release })
     else await release().catch((error: unknown) => { this.#log.debug({ err: error }, 'no first snapshot to release') }) // prettier-ignore
   }
 

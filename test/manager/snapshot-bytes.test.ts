@@ -1,6 +1,6 @@
 /** Snapshots of a real SQLite file in WAL mode, read while writers and checkpoints go on. */
 import assert from 'node:assert/strict'
-import { openSync, closeSync, readFileSync, statSync, utimesSync, writeFileSync, writeSync } from 'node:fs'
+import { openSync, closeSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { test } from 'node:test'
@@ -124,8 +124,20 @@ test('bytes read after the death of who held the snapshot fail the stream', () =
     const { extent, release } = hold()
     let reads = 0
     const bytes = await SnapshotBytes.open({ ...extent, isHeld: () => ++reads < 2 })
-    await assert.rejects(buffer(bytes.stream(0, bytes.size, () => undefined)), { code: 'EIO' })
+    await assert.rejects(buffer(bytes.stream(0, bytes.size, () => undefined)), { code: 'ESTALE' })
     assert.equal(reads, 2)
+    await bytes.close()
+    release()
+  }))
+
+test('what cannot be read after that death is no damage', () =>
+  withDatabase(4096, async ({ file, write, hold }) => {
+    write(1, 400)
+    const { extent, release } = hold()
+    await assert.rejects(SnapshotBytes.open({ ...extent, walFrames: extent.walFrames + 1000, isHeld: () => false }), { code: 'ESTALE' })
+    const bytes = await SnapshotBytes.open({ ...extent, isHeld: () => false })
+    truncateSync(`${file}-wal`, 0)
+    await assert.rejects(buffer(bytes.stream(0, bytes.size, () => undefined)), { code: 'ESTALE' })
     await bytes.close()
     release()
   }))
