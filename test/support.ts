@@ -1,5 +1,5 @@
 /**
- * The few helpers that tests share: temporary folders, seeded bytes, volumes that end in a clean check, asserted codes.
+ * The few helpers that tests share: temporary folders, seeded bytes, volumes that end in a clean check, asserted codes, waiting.
  * Keeps: whatever a helper made is gone when its callback is done, passed or failed.
  * Leaves: mounts to test/system/support.ts.
  */
@@ -122,4 +122,13 @@ export function crash(file: string, script: string): void {
     process.kill(process.pid, 'SIGKILL')`
   assert.equal(spawnSync(process.execPath, ['--input-type=module', '-e', code], { timeout: 60_000 }).signal, 'SIGKILL')
   assert.ok(statSync(`${file}-wal`).size > 0)
+}
+
+/** Waits until `isDone`; fails after `timeoutMs`. */
+export async function until(what: string, isDone: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  while (!(await isDone())) {
+    if (Date.now() > deadline) throw new Error(`not within ${String(timeoutMs)} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
 }

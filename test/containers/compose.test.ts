@@ -4,7 +4,8 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
 import { readProject, root } from '../project/project.ts'
-import { Engine, runFolder, until, type Outcome } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine, runFolder, type Outcome } from './engine.ts'
 import { consumerImage, litevolImage } from './images.ts'
 import { assertNothingMounted, hostMountRoot, hostMounts, readyLimitMs } from './manager.ts'
 
@@ -106,7 +107,7 @@ test('compose.yaml starts by the commands of README, serves who has the token, a
   assert.equal((await engine.inspect('litevol_litevol_1')).ExitCode, 0)
   assertNothingMounted()
   await works('docker compose down && docker compose up -d')
-  await until('it answers', readyLimitMs, async () => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200) // prettier-ignore
+  await until('it answers', async () => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200, readyLimitMs) // prettier-ignore
   assert.deepEqual(hostMounts(), [join(hostMountRoot, id)])
   await works('docker compose down -v')
   assertNothingMounted()
@@ -117,11 +118,11 @@ test('a service beside it that binds the mount root as docs/containers.md says u
   await engine.run('tee', [join(clone, 'app.yaml')], { input: application })
   await works('head -c 32 /dev/urandom | base64 >litevol-token; docker compose -f compose.yaml -f app.yaml up -d')
   const answers = async (): Promise<boolean> => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200 // prettier-ignore
-  await until('it answers', readyLimitMs, answers)
+  await until('it answers', answers, readyLimitMs)
   const id = await assertServes()
   assert.equal(await works(`docker compose -f compose.yaml -f app.yaml exec -T app cat /volumes/${id}/x`), 'x')
   await works('docker compose restart litevol')
-  await until('it answers', readyLimitMs, answers)
+  await until('it answers', answers, readyLimitMs)
   assert.equal(await works(`docker compose -f compose.yaml -f app.yaml exec -T app cat /volumes/${id}/x`), 'x')
   await works('docker compose -f compose.yaml -f app.yaml down -v')
   assertNothingMounted()
@@ -132,7 +133,7 @@ test('without its token file compose.yaml does not start', async () => {
   if (exitCode === 0) {
     // Debian's compose lets Docker make a folder where the file is missing; litevol refuses that.
     const refusal = /LITEVOL_TOKEN_FILE: \/run\/secrets\/litevol-token cannot be read/
-    await until('it says so', readyLimitMs, async () => refusal.test((await engine.logs('litevol_litevol_1')).join('\n')))
+    await until('it says so', async () => refusal.test((await engine.logs('litevol_litevol_1')).join('\n')), readyLimitMs)
   } else assert.match(stdout + stderr, /litevol-token/)
   await sh('docker compose down -v; rm -rf litevol-token')
 })
@@ -140,7 +141,7 @@ test('without its token file compose.yaml does not start', async () => {
 test('the docker run line of README starts it too, and serves who has the token', async () => {
   const commands = block('README.md', 'docker run -d --name litevol')
   await works(`head -c 32 /dev/urandom | base64 >litevol-token\n${commands.replaceAll(/^docker build .*\n/gm, '')}`)
-  await until('it answers', readyLimitMs, async () => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200) // prettier-ignore
+  await until('it answers', async () => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200, readyLimitMs) // prettier-ignore
   await assertGuarded('litevol', 'bridge')
   await assertServes()
   await engine.docker(['stop', 'litevol'])

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { test } from 'node:test'
 import { listMounts } from '../../src/fuse/mount.ts'
-import { Engine, runFolder, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine, runFolder } from './engine.ts'
 import { consumerImage } from './images.ts'
 import { readyLimitMs } from './manager.ts'
 
@@ -15,7 +16,7 @@ test('an engine runs a consumer on a network and publishes a port, also after it
     await engine.docker(['run', '-d', '--init', '--restart', 'always', '-p', '127.0.0.1:8080:80', consumerImage, 'sh', '-c', serve])
     // The proxy of the port accepts before httpd listens.
     const get = async (): Promise<string> => (await fetch('http://127.0.0.1:8080')).text()
-    await until('httpd answers', readyLimitMs, async () => (await get().catch(() => '')) === 'hello\n')
+    await until('httpd answers', async () => (await get().catch(() => '')) === 'hello\n', readyLimitMs)
     await engine.killDaemon()
     await engine.startDaemon()
     assert.notEqual(await engine.docker(['ps', '-q']), '')

@@ -13,6 +13,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import { listMounts } from '../../src/fuse/mount.ts'
+import { until } from '../support.ts'
 
 /** How long a call of docker may take, in ms, when it says nothing else. */
 export const callLimitMs = 60_000
@@ -22,8 +23,6 @@ const killedCode = 137
 const startLimitMs = 60_000
 /** How long dockerd may take to stop, in ms, before it is killed. */
 const stopLimitMs = 20_000
-/** How often a condition is looked at, in ms. */
-const pollMs = 100
 
 /** How a call of docker ended. */
 export interface Outcome {
@@ -170,10 +169,14 @@ export class Engine {
     const child = spawn('dockerd', flags, { stdio: ['ignore', log, log] })
     closeSync(log)
     this.#daemon = { child, ended: once(child, 'exit') }
-    await until('dockerd answers', startLimitMs, async () => {
-      assert.ok(child.exitCode === null && child.signalCode === null, `dockerd ended:\n${this.log.slice(-4000)}`)
-      return (await this.tryDocker(['version'])).exitCode === 0
-    }).catch(async (error: unknown) => {
+    await until(
+      'dockerd answers',
+      async () => {
+        assert.ok(child.exitCode === null && child.signalCode === null, `dockerd ended:\n${this.log.slice(-4000)}`)
+        return (await this.tryDocker(['version'])).exitCode === 0
+      },
+      startLimitMs,
+    ).catch(async (error: unknown) => {
       await this.#killDaemon()
       throw new Error(`no engine: ${String(error)}\n${this.log.slice(-4000)}`, { cause: error })
     })
@@ -226,15 +229,6 @@ export class Engine {
     const volumes = await this.docker(['volume', 'ls', '-q'])
     if (volumes !== '') await this.docker(['volume', 'rm', '-f', ...volumes.split('\n')])
     await this.docker(['image', 'prune', '-f', '--filter', 'until=168h'])
-  }
-}
-
-/** Waits for a condition; `look` may throw to give up. Rejects with `what` after `limitMs`. */
-export async function until(what: string, limitMs: number, look: () => Promise<boolean> | boolean): Promise<void> {
-  const deadline = Date.now() + limitMs
-  while (!(await look())) {
-    if (Date.now() > deadline) throw new Error(`${what}: not within ${String(limitMs)} ms`)
-    await sleep(pollMs)
   }
 }
 

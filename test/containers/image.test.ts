@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
 import { readManifest, root } from '../project/project.ts'
-import { Engine, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine } from './engine.ts'
 import { baseName, consumerImage, litevolImage } from './images.ts'
 import { Manager, assertNothingMounted, hostMountRoot, managerFlags, readyLimitMs, leastRights } from './manager.ts'
 
@@ -61,7 +62,7 @@ test('the command line works in the image, and other commands than serve too', a
 test('the container becomes healthy, and unhealthy when it does not answer', async () => {
   const manager = await Manager.start(engine, { flags: ['--health-interval', '1s', '--health-timeout', '2s', '--health-retries', '1'] })
   const becomes = (status: string): Promise<void> =>
-    until(status, readyLimitMs, async () => (await manager.state()).Health?.Status === status)
+    until(status, async () => (await manager.state()).Health?.Status === status, readyLimitMs)
   await becomes('healthy')
   // Its node is told to stop working, not to end: what a hang looks like from outside.
   const pid = await manager.inside('cat /proc/1/task/1/children')
@@ -77,7 +78,7 @@ test('SIGTERM unmounts every volume, leaves one file for each and ends with 0 wi
   await manager.consume(`${hostMountRoot}/${used}:/data`, 'echo kept >/data/file')
   const consumer = await manager.keepConsumer('busy', `${hostMountRoot}/${busy}:/data`)
   await engine.docker(['exec', '-d', 'busy', 'sh', '-c', 'while :; do echo line; done >>/data/log'])
-  await until('the log grows', readyLimitMs, async () => (await consumer.try('test -s /data/log')).exitCode === 0)
+  await until('the log grows', async () => (await consumer.try('test -s /data/log')).exitCode === 0, readyLimitMs)
   await manager.stop()
   assertNothingMounted()
   const files = await engine.docker(['run', '--rm', '-v', 'litevol:/v', consumerImage, 'ls', '/v/volumes'])

@@ -9,7 +9,8 @@ import { after, before, test } from 'node:test'
 import { listMounts } from '../../src/fuse/mount.ts'
 import { checkVolume } from '../../src/engine/index.ts'
 import { root } from '../project/project.ts'
-import { Engine, runFolder, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine, runFolder } from './engine.ts'
 import { consumerImage, litevolImage } from './images.ts'
 
 /** How long dockerd, the plugin or a container may take over something, in ms. */
@@ -80,7 +81,7 @@ test('the managed plugin: volumes, the API on the host, dockerd killed, the plug
     const { attachments } = await statusOf('photos')
     await engine.killDaemon()
     await engine.startDaemon()
-    await until('the container is back', limitMs, async () => (await engine.inspect('phoenix')).Running)
+    await until('the container is back', async () => (await engine.inspect('phoenix')).Running, limitMs)
     assert.equal(await inside('phoenix', 'cat /data/a /data/b; echo after >/data/c'), 'hello\nbefore')
     assert.deepEqual((await statusOf('photos'))['attachments'], attachments)
 
@@ -122,8 +123,8 @@ test(
     await engine.docker(['run', '-d', '--name', 'litevol', ...service, litevolImage])
     await until(
       'the driver answers',
-      limitMs,
       async () => (await engine.tryDocker(['volume', 'create', '-d', 'litevol', 'books'])).exitCode === 0,
+      limitMs,
     )
     assert.equal(await run('books:/data', 'echo one >/data/a; cat /data/a'), 'one')
     await engine.docker([

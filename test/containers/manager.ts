@@ -7,7 +7,8 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { listMounts } from '../../src/fuse/mount.ts'
-import { until, type ContainerState, type Engine, type Outcome } from './engine.ts'
+import { until } from '../support.ts'
+import type { ContainerState, Engine, Outcome } from './engine.ts'
 import { consumerImage, litevolImage } from './images.ts'
 
 /** Where volumes appear on the host of the tests: what README and compose.yaml name. */
@@ -73,11 +74,15 @@ export class Manager {
 
   /** Waits until it answers. */
   async ready(): Promise<void> {
-    await until('litevol answers', readyLimitMs, async () => {
-      const { Running } = await this.state()
-      assert.ok(Running, (await this.engine.logs(this.name)).join('\n'))
-      return (await fetch(`${address}/health`).then(({ status }) => status, () => 0)) === 200 // prettier-ignore
-    })
+    await until(
+      'litevol answers',
+      async () => {
+        const { Running } = await this.state()
+        assert.ok(Running, (await this.engine.logs(this.name)).join('\n'))
+        return (await fetch(`${address}/health`).then(({ status }) => status, () => 0)) === 200 // prettier-ignore
+      },
+      readyLimitMs,
+    )
   }
 
   state(): Promise<ContainerState> {

@@ -8,7 +8,8 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { Service, withRoots, type Roots } from '../system/support.ts'
-import { Engine, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine } from './engine.ts'
 import { consumerImage } from './images.ts'
 
 const socket = '/run/docker/plugins/litevol.sock'
@@ -137,7 +138,7 @@ test('dockerd is killed with a container that comes back: the same id comes agai
     const first = await attachments('books')
     await engine.killDaemon()
     await engine.startDaemon()
-    await until('the container is back', limitMs, async () => (await engine.inspect('phoenix')).Running)
+    await until('the container is back', async () => (await engine.inspect('phoenix')).Running, limitMs)
     assert.deepEqual(await attachments('books'), first)
     assert.equal(await inside('phoenix', 'cat /data/a; echo after >>/data/a'), 'before')
     await engine.docker(['rm', '-f', 'phoenix'])
@@ -151,7 +152,7 @@ test('dockerd is killed with a container that does not come back: its id stays u
     await engine.killDaemon()
     await engine.startDaemon()
     const isDead = async (name: string): Promise<boolean> => !(await engine.inspect(name)).Running
-    await until('the containers are known to be dead', limitMs, async () => (await isDead('started')) && (await isDead('removed')))
+    await until('the containers are known to be dead', async () => (await isDead('started')) && (await isDead('removed')), limitMs)
     const [id] = await attachments('started')
     await engine.docker(['start', 'started'])
     assert.deepEqual(await attachments('started'), [id])
@@ -219,7 +220,7 @@ volumes:
     assert.equal(up.exitCode, 0, up.stderr)
     // Not what `up` has shown: it may attach to a container that has ended already.
     const hasSaid = async (): Promise<boolean> => (await engine.logs('project_reader_1')).includes('composed')
-    await until('the reader has said it', limitMs, hasSaid)
+    await until('the reader has said it', hasSaid, limitMs)
     const volume = await inspect('project_data')
     assert.deepEqual([volume.Driver, volume.Options, volume.Status['attachments']], ['litevol', { mode: '0700' }, []])
     const down = await engine.run('docker-compose', ['down', '-v'], { cwd: project })

@@ -4,7 +4,8 @@ import { copyFileSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { readManifest, root } from '../project/project.ts'
-import { Engine, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine } from './engine.ts'
 import { litevolImage } from './images.ts'
 import { assertNothingMounted, hostMountRoot, hostMounts, readyLimitMs } from './manager.ts'
 import { Podman } from './podman.ts'
@@ -44,11 +45,15 @@ test('podman-compose starts compose.yaml as it stands, serves who has the token,
   }
   await works('(umask 077 && head -c 32 /dev/urandom | base64 > litevol-token); podman-compose up -d')
   const container = 'litevol_litevol_1'
-  await until('it answers', readyLimitMs, async () => {
-    const running = await podman.do('inspect', '--format', '{{.State.Running}}', container)
-    assert.equal(running, 'true', (await podman.try('logs', container)).stderr)
-    return (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200 // prettier-ignore
-  })
+  await until(
+    'it answers',
+    async () => {
+      const running = await podman.do('inspect', '--format', '{{.State.Running}}', container)
+      assert.equal(running, 'true', (await podman.try('logs', container)).stderr)
+      return (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200 // prettier-ignore
+    },
+    readyLimitMs,
+  )
   assert.equal((await fetch(`${address}/volumes`)).status, 401)
   assert.equal(await podman.do('port', container), '8080/tcp -> 127.0.0.1:8080')
   const ask = 'fetch(process.argv[1]).then(async (r) => console.log(r.status, await r.text()), (e) => console.log(e.cause.code))'
@@ -70,7 +75,7 @@ test('podman-compose starts compose.yaml as it stands, serves who has the token,
   assert.equal(await podman.do('inspect', '--format', '{{.State.ExitCode}}', container), '0')
   assertNothingMounted()
   await works('podman-compose start')
-  await until('it answers', readyLimitMs, async () => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200) // prettier-ignore
+  await until('it answers', async () => (await call('GET', '/health').then(({ status }) => status, () => 0)) === 200, readyLimitMs) // prettier-ignore
   assert.deepEqual(hostMounts(), [join(hostMountRoot, id)])
   assert.equal(await podman.do('exec', 'early', '/bin/cat', `/volumes/${id}/x`), 'x')
   await works('podman-compose down -v')

@@ -4,7 +4,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
 import { execa } from 'execa'
-import { Engine, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine } from './engine.ts'
 import { Manager, assertNothingMounted, hostMountRoot, hostMounts, readyLimitMs, type Consumer } from './manager.ts'
 
 let engine: Engine
@@ -34,7 +35,7 @@ test('a tour through containers: made, mounted, written by one, read by another,
   assert.equal(await first.run('cat /data/a/second; rm /data/a/second; ls /data/a'), 'two\nb\nfile\nlink')
 
   await engine.docker(['exec', '-d', 'first', 'sh', '-c', 'exec 3>>/data/log; while :; do date >&3; done'])
-  await until('the log grows', readyLimitMs, async () => (await first.try('test -s /data/log')).exitCode === 0)
+  await until('the log grows', async () => (await first.try('test -s /data/log')).exitCode === 0, readyLimitMs)
   const token = `authorization: Bearer a-token-of-the-tests`
   const snapshot = join(engine.folder, 'snap.sqlite')
   const curl = async (...args: string[]): Promise<string> => (await execa('curl', ['-fsS', '-H', token, ...args], { timeout: readyLimitMs })).stdout // prettier-ignore

@@ -4,7 +4,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, before, test } from 'node:test'
 import { execa } from 'execa'
-import { Engine, until } from './engine.ts'
+import { until } from '../support.ts'
+import { Engine } from './engine.ts'
 import { Manager, assertNothingMounted, hostMountRoot, hostMounts, readyLimitMs, type Consumer } from './manager.ts'
 
 let engine: Engine
@@ -66,7 +67,7 @@ for (const [what, revive] of [
     const { ofRoot, ofVolume } = await startConsumers(manager, id)
     await ofRoot.run(`echo synced >/volumes/${id}/synced; sync /volumes/${id}/synced`)
     await engine.docker(['kill', '-s', 'KILL', 'litevol'])
-    await until('the container is gone', readyLimitMs, async () => !(await manager.state()).Running)
+    await until('the container is gone', async () => !(await manager.state()).Running, readyLimitMs)
     // Until then the host has dead mounts: nobody was left to unmount them.
     assert.deepEqual(hostMounts().sort(), [id, other].map((name) => join(hostMountRoot, name)).sort())
     for (const mount of hostMounts()) {
@@ -101,15 +102,15 @@ test('a FUSE process that is killed in the container is a pause for the others, 
   const lines = async (): Promise<number> => Number(await ofRoot.run(`cat /volumes/${id}/root /volumes/${id}/volume | wc -l`))
   // As on any host: one process serves, another stands by for it.
   const standing = 'cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\\0" " " | grep -o "litevol: standing by" | sort -u; true'
-  await until('one stands by', readyLimitMs, async () => (await manager.inside(standing)) !== '')
+  await until('one stands by', async () => (await manager.inside(standing)) !== '', readyLimitMs)
   for (let kills = 1; kills <= 3; kills++) {
     const before = await lines().catch(() => 0)
-    await until('the writers go on', readyLimitMs, async () => (await lines().catch(() => 0)) > before)
+    await until('the writers go on', async () => (await lines().catch(() => 0)) > before, readyLimitMs)
     await manager.inside(`kill -KILL ${String((await status())['pid'])}`)
-    await until('it is replaced', readyLimitMs, async () => (await status())['restarts'] === kills)
+    await until('it is replaced', async () => (await status())['restarts'] === kills, readyLimitMs)
   }
   const before = await lines()
-  await until('the writers go on', readyLimitMs, async () => (await lines()) > before)
+  await until('the writers go on', async () => (await lines()) > before, readyLimitMs)
   await ofRoot.run(`touch /volumes/${id}/stop`)
   for (const written of await Promise.all(writers)) {
     const [last, count] = written.split('\n')

@@ -9,8 +9,7 @@ import { Volume, createVolumeFile, type DigestMemory } from '../../src/engine/in
 import { checksum } from '../../src/engine/checksums.ts'
 import { decodePiece, encodePiece } from '../../src/engine/codec.ts'
 import { Digests } from '../../src/engine/digests.ts'
-import { until } from '../manager/support.ts'
-import { assertClean, seededBytes, seededNumbers, withFolder } from '../support.ts'
+import { assertClean, seededBytes, seededNumbers, until, withFolder } from '../support.ts'
 
 const blockSize = 131072
 const threadUrl = new URL('../../src/engine/digest-thread.ts', import.meta.url)

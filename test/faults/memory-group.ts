@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { messageOf } from '../../src/base/index.ts'
 import { listMounts } from '../../src/fuse/mountinfo.ts'
-import { until } from '../manager/support.ts'
+import { until } from '../support.ts'
 
 /** What a hierarchy calls its files. */
 const names = {

@@ -11,8 +11,7 @@ import { promisify } from 'node:util'
 import { opcodes } from '../../src/fuse/constants.ts'
 import { hasMount, setDirtyLimit } from '../../src/fuse/index.ts'
 import { abortConnection, deviceNumber, findMount, mountFuse, openFuseDevice, unmountFuse } from '../../src/fuse/mount.ts'
-import { until } from '../manager/support.ts'
-import { seededBytes, withFolder } from '../support.ts'
+import { seededBytes, until, withFolder } from '../support.ts'
 import { noMount, withMount } from './with-mount.ts'
 
 const execute = promisify(execFile)

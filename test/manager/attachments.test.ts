@@ -7,9 +7,9 @@ import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
 import { encodeChange, encodeSnapshot } from '../../src/manager/journal.ts'
 import { inspectStore } from '../../src/manager/store-inspection.ts'
-import { withFolder } from '../support.ts'
+import { until, withFolder } from '../support.ts'
 import { action, pathOf, put, record, using } from './journal-support.ts'
-import { until, withManagers } from './support.ts'
+import { withManagers } from './support.ts'
 
 const limit = { timeout: 60_000 }
 const going = new AbortController().signal

@@ -64,12 +64,3 @@ export async function withManagers(work: (fixture: ManagerFixture) => Promise<vo
     }
   })
 }
-
-/** Waits until `isDone`; fails after `timeoutMs`. */
-export async function until(what: string, isDone: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs
-  while (!(await isDone())) {
-    if (Date.now() > deadline) throw new Error(`not within ${String(timeoutMs)} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}

@@ -9,11 +9,11 @@ import { buffer } from 'node:stream/consumers'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { drivers } from '../mount/support.ts'
-import { assertErrno } from '../support.ts'
+import { assertErrno, until } from '../support.ts'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { listMounts } from '../../src/fuse/mount.ts'
 import type { ExportView, VolumeManager } from '../../src/manager/index.ts'
-import { until, withManagers } from './support.ts'
+import { withManagers } from './support.ts'
 
 const run = promisify(execFile)
 

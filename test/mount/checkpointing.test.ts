@@ -13,8 +13,7 @@ import { availableMemory } from '../../src/fuse/index.ts'
 import { startCheckpointing } from '../../src/mount/checkpointing.ts'
 import { ext4 } from '../../src/mount/wal-allocation.ts'
 import { cached, drop } from '../engine/page-cache.ts'
-import { until } from '../manager/support.ts'
-import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
+import { assertClean, makeFile, seededBytes, until, withFolder } from '../support.ts'
 import { withSmallDisk } from './support.ts'
 
 /** Starts it as a FUSE process does by default; returns how to stop it. */

@@ -5,8 +5,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, wr
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { createVolumeFile } from '../../src/engine/index.ts'
-import { until } from '../manager/support.ts'
-import { assertClean, withFolder } from '../support.ts'
+import { assertClean, until, withFolder } from '../support.ts'
 import { processesBelow } from '../system/belongings.ts'
 import { mountFile, shell, withMount, type TestMount } from './support.ts'
 

@@ -7,8 +7,7 @@ import { test } from 'node:test'
 import { ErrnoError } from '../../src/base/index.ts'
 import { Volume, createVolumeFile, settleVolumeFile } from '../../src/engine/index.ts'
 import { makeOlder, olderVersions } from '../engine/older-versions.ts'
-import { until } from '../manager/support.ts'
-import { assertClean, makeFile, seededBytes, withFolder } from '../support.ts'
+import { assertClean, makeFile, seededBytes, until, withFolder } from '../support.ts'
 import { TestMount, copySnapshot, drivers, mountFile, shell, withMount, withMountOnSmallDisk, type MountChoice } from './support.ts'
 
 const cli = new URL('../../src/cli/main.ts', import.meta.url).pathname

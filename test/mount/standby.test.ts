@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, readdirSync } from 'node:fs'
 import { test } from 'node:test'
-import { until } from '../manager/support.ts'
+import { until } from '../support.ts'
 import { shell, withMount, type TestMount } from './support.ts'
 
 /** The loaded process that waits for the mount's server to die. */

@@ -4,8 +4,7 @@ import { readFileSync, statSync, statfsSync, truncateSync, writeFileSync } from 
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { WalAllocation, ext4 } from '../../src/mount/wal-allocation.ts'
-import { until } from '../manager/support.ts'
-import { seededBytes, withFolder } from '../support.ts'
+import { seededBytes, until, withFolder } from '../support.ts'
 import { shell, withSmallDisk } from './support.ts'
 
 const MIB = 2 ** 20

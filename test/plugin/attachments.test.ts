@@ -2,11 +2,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { until } from '../manager/support.ts'
 import { shell } from '../mount/support.ts'
 import { startProcess } from '../posix/process.ts'
 import type { Service } from '../system/support.ts'
-import { seededNumbers } from '../support.ts'
+import { seededNumbers, until } from '../support.ts'
 import { useId, withEngine, withPlugin, type Engine } from './support.ts'
 
 const limit = { timeout: 120_000 }

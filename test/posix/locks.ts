@@ -1,7 +1,7 @@
 /** POSIX table: flock(2), byte ranges of fcntl(2), and those of open file descriptions. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { until } from '../manager/support.ts'
+import { until } from '../support.ts'
 import {
   F_GETLK,
   F_OFD_GETLK,

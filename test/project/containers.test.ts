@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { parse } from 'yaml'
 import { settings } from '../../src/config.ts'
-import { until } from '../manager/support.ts'
+import { until } from '../support.ts'
 import { readManifest, readProject, root } from './project.ts'
 
 /** The parts of compose.yaml that these tests look at. */

@@ -10,9 +10,8 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { checkVolume } from '../../src/engine/index.ts'
-import { until } from '../manager/support.ts'
 import { shell } from '../mount/support.ts'
-import { seededNumbers } from '../support.ts'
+import { seededNumbers, until } from '../support.ts'
 import { Service, withRoots, withService } from './support.ts'
 
 const seed = Number(process.env['LITEVOL_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31))

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { checkVolume } from '../../src/engine/index.ts'
-import { until } from '../manager/support.ts'
+import { until } from '../support.ts'
 import { mountFile, shell } from '../mount/support.ts'
 import { descriptorsOf } from './belongings.ts'
 import { withService, type Service } from './support.ts'

@@ -9,9 +9,8 @@ import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { Volume, checkVolume, createVolumeFile } from '../../src/engine/index.ts'
-import { until } from '../manager/support.ts'
 import { shell } from '../mount/support.ts'
-import { makeDirectory, makeFile, seededBytes } from '../support.ts'
+import { makeDirectory, makeFile, seededBytes, until } from '../support.ts'
 import { withService, type Service } from './support.ts'
 
 /** A volume file with some content: `size` bytes in /dir/data. */

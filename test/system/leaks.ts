@@ -11,7 +11,7 @@ import { mkdirSync, readFileSync, readdirSync, readlinkSync, statSync } from 'no
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { until } from '../manager/support.ts'
+import { until } from '../support.ts'
 import { shell } from '../mount/support.ts'
 import { childrenOf, descriptorsOf, filesBelow, memoryOf, mountsBelow, processesBelow } from './belongings.ts'
 import { RaceClient } from './races-client.ts'
