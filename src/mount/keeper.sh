@@ -2,10 +2,10 @@
 # keeper.sh MODE FOLDER FILE NODE PROGRAM OPTIONS: keeps one mount served. It holds what must outlive a FUSE process, the
 # descriptors of /dev/fuse and of the volume's lock, and replaces a process that dies by one that inherits them.
 # Keeps: a successor begins only when its predecessor is gone (wait), and is told by a line in a pipe that this shell holds open: how
-#   many processes were replaced so far, also those that died before they served. One thing is done after the other: a signal may come
-#   between any two commands, and a successor that was appointed within the making of another was one of two that served. When this shell dies, that pipe ends, and a
-#   process that stands by gives up. FOLDER is gone when this shell ends, unless the mount was served and did not end in order:
-#   who took it over, and cannot wait for this shell, sees by that how it went.
+#   many processes were replaced so far, also those that died before they served. One thing is done after the other, whenever signals
+#   come: a successor that was appointed by a trap, within the making of another, was one of two that served. When this shell dies,
+#   that pipe ends, and a process that stands by gives up. FOLDER is gone when this shell ends, unless the mount was served and did not
+#   end in order: who took it over, and cannot wait for this shell, sees by that how it went.
 # Leaves: serving to PROGRAM, which gets OPTIONS and the number of its generation, and answering a supervisor as well.
 #
 # MODE: `standby` has a loaded successor wait; `cold` starts one when it is needed; `once` replaces nobody.
@@ -35,12 +35,13 @@ early=0      # deaths in a row of processes that never got to serve
 giving_up=10 # at so many
 is_ending='' # the mount is to end: nobody stands by any more, and nobody is replaced
 
-# What signals ask for, which `work` sees to.
+# What signals ask for. A trap only notes it, for `work`: dash and busybox take the status of the command that a trap within a trap came
+# after for that before the outer one, so that no `if`, `while` or `||` is to be trusted in a trap.
 is_end_wanted=''         # to be passed on to the server
 is_alone_wanted=''       # by a server whose mount is gone
 is_replacement_wanted='' # of the server
-has_word=''              # something came that was not seen to
-is_working=yes           # something is under way: what comes is left to it
+is_dying=''              # the server was killed to be replaced: another order must not cost the successor that is loaded
+awaited=''               # whose end is waited for; a trap makes it nobody's, so that a wait that was to begin ends at once
 
 # Starts a process of the next generation; leaves its number in $started.
 start() {
@@ -67,7 +68,9 @@ stand_by() {
 # Whether PID is a child of this shell, or was one and has not been waited for: its number may be somebody else's by now. One line, as
 # proc_pid_stat(5) has it: PID (NAME) STATE PARENT … A shell that reads more than one may get parts of two looks at the process.
 is_child() {
-  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
+  until { read -r line <"/proc/$1/stat"; } 2>/dev/null; do
+    kill -0 "$1" 2>/dev/null || return 1 # otherwise a signal has ended the look
+  done
   # shellcheck disable=SC2086 # its words
   set -- ${line##*)}
   [ "${2-}" = $$ ]
@@ -87,7 +90,8 @@ succeed() {
     [ "$early" -lt "$giving_up" ] || return 1
     sleep "0.$early"
   fi
-  is_ready=''
+  [ -z "$is_dying" ] || is_replacement_wanted='' # it is what is done here
+  is_ready='' is_dying=''
   is_child "${standby:-none}" || standby=''
   [ -n "$standby" ] || stand_by || return 1
   server=$standby
@@ -106,63 +110,59 @@ replace() {
       sleep 0.1
       tries=$((tries + 1))
     done
-    [ -n "$is_ending" ] || ! is_child "$server" || kill -KILL "$server"
+    if [ -z "$is_ending" ] && is_child "$server"; then
+      is_dying=yes
+      kill -KILL "$server"
+    fi
   fi
   is_replacement_wanted='' # the supervisor repeats the order
 }
 
-# A signal: what it asks for is seen to at once, or by what is under way when that is done.
-word() {
-  has_word=yes
-  [ -n "$is_working" ] || work
-}
-
-# Sees to what was asked for. A signal between two of these lines finds is_working set, or has all of it seen to by itself.
+# Sees to what was asked for.
 work() {
-  while [ -n "$has_word" ]; do
-    is_working=yes
-    has_word=''
-    if [ -n "$is_alone_wanted" ]; then
-      is_alone_wanted=''
-      dismiss
-      command : >"$folder/alone"
-    fi
-    # One that was just appointed may not know the signal yet, and die of it; the first process may.
-    if [ -n "$is_end_wanted" ] && { [ -n "$is_ready" ] || [ "$restarts" -eq 0 ]; }; then
-      is_end_wanted=''
-      kill -TERM "$server" 2>/dev/null
-    fi
-    if [ -n "$is_ready" ] && [ -z "$is_ending" ] && [ "$mode" != once ]; then
-      [ -z "$is_replacement_wanted" ] || replace
-      if [ "$mode" = standby ] && [ -z "$standby" ]; then stand_by; fi
-    fi
-    is_working=''
-  done
+  if [ -n "$is_alone_wanted" ]; then
+    is_alone_wanted=''
+    dismiss
+    command : >"$folder/alone"
+  fi
+  # One that was just appointed may not know the signal yet, and die of it. The first process may; should it miss it, it gets it again.
+  if [ -n "$is_end_wanted" ] && { [ -n "$is_ready" ] || [ "$restarts" -eq 0 ]; }; then
+    [ -z "$is_ready" ] || is_end_wanted=''
+    ! is_child "$server" || kill -TERM "$server"
+  fi
+  if [ -n "$is_ready" ] && [ -z "$is_ending$is_dying" ] && [ "$mode" != once ]; then
+    [ -z "$is_replacement_wanted" ] || replace
+    if [ "$mode" = standby ] && [ -z "$standby" ]; then stand_by; fi
+  fi
 }
 
 trap '' PIPE # who reads our standard error may be gone
-trap 'is_ready=yes early=0; word' USR1
-trap 'is_loaded=yes' USR2
-trap 'is_replacement_wanted=yes; word' HUP
-trap 'is_ending=yes is_alone_wanted=yes; word' ALRM
-trap 'is_ending=yes is_end_wanted=yes; word' TERM INT
+trap 'is_ready=yes early=0 awaited=$$' USR1
+trap 'is_loaded=yes awaited=$$' USR2
+trap 'is_replacement_wanted=yes awaited=$$' HUP
+trap 'is_ending=yes is_alone_wanted=yes awaited=$$' ALRM
+trap 'is_ending=yes is_end_wanted=yes awaited=$$' TERM INT
 trap 'exit 1' EXIT # a shell that cannot fork, say, ends with 2
 
 exec 7</dev/null
 start
 server=$started
 while :; do
-  is_working=''
+  awaited=$server
   work
-  wait "$server" 2>/dev/null # what the shell says of a killed process is no log line
+  wait "$awaited" 2>/dev/null # what the shell says of a killed process is no log line
   code=$?
-  is_working=yes
   is_child "$server" && continue # a signal has ended the wait
+  # A signal at that moment takes the place of the code, and bash has lost it then: to wait again would be to wait for ever.
+  [ "$awaited" = "$server" ] || code=1
+  { read -r code <"$folder/ended"; } 2>/dev/null
   # 0 and 2: the mount is gone. The first one failed before it served: it has said why.
   if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || [ "$mode" = once ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then break; fi
   succeed || break
 done
 dismiss
-if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then rm -rf "$folder"; fi
+if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then
+  rm -rf "$folder" || rm -rf "$folder" # it may be killed as well
+fi
 trap - EXIT
 exit "$code"

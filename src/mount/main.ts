@@ -35,6 +35,9 @@ const keeper = process.ppid
 const dismissTimeoutMs = 5000
 const dismissPollMs = 2
 
+/** How long after the first a second signal follows, in ms. */
+const secondSignalMs = 200
+
 /** The supervisor has ordered the unmount: it has ended its exports before, and need not be told. */
 let isOrdered = false
 
@@ -147,9 +150,26 @@ async function waitForTurn(): Promise<number> {
   return restarts
 }
 
-/** A signal to the keeper: it may be gone. */
+/** A signal to the keeper, which may be gone. A second one follows: where sh is bash, it may sleep on one that comes just before its wait. */
 function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2' | 'SIGALRM'): void {
-  if (process.ppid === keeper) process.kill(keeper, signal)
+  const send = (): void => {
+    try {
+      if (process.ppid === keeper) process.kill(keeper, signal)
+    } catch {
+      // It has ended just now.
+    }
+  }
+  send()
+  setTimeout(send, secondSignalMs).unref()
+}
+
+/** The keeper may see the end of this process and not the code. */
+function tellEnd(code: number): void {
+  try {
+    folder.noteEnd(code)
+  } catch (error) {
+    logger.warn({ err: error }, 'the keeper could not be told how the mount ended')
+  }
 }
 
 /** Has the keeper end the process that stands by: while it has the volume open, SQLite leaves the WAL beside the file. */
@@ -221,4 +241,5 @@ try {
   // A thread of ours may wait for a request: process.exit would wait for it, and the successor for this process.
   if (isServing && !isGone && options.driver === 'direct') process.kill(process.pid, 'SIGKILL')
 }
+if (isGone) tellEnd(exitCode)
 process.exit(exitCode)

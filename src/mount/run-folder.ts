@@ -53,6 +53,11 @@ export class RunFolder {
     return existsSync(join(this.#folder, 'alone'))
   }
 
+  /** Tells the keeper with which code this process is about to end, now that the mount is gone. */
+  noteEnd(code: number): void {
+    this.#write('ended', `${String(code)}\n`)
+  }
+
   /** Whether a process of this mount could not sync (Volume.sync). */
   get hasLostSync(): boolean {
     return existsSync(join(this.#folder, 'lost-sync'))
@@ -69,8 +74,13 @@ export class RunFolder {
   }
 
   writeHandover(handover: Handover): void {
-    const path = join(this.#folder, 'handover')
-    writeFileSync(`${path}.new`, JSON.stringify(handover), { mode: 0o600 })
+    this.#write('handover', JSON.stringify(handover))
+  }
+
+  /** Whole, or not at all. */
+  #write(name: string, content: string): void {
+    const path = join(this.#folder, name)
+    writeFileSync(`${path}.new`, content, { mode: 0o600 })
     renameSync(`${path}.new`, path)
   }
 }

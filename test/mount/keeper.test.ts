@@ -4,13 +4,17 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createVolumeFile } from '../../src/engine/index.ts'
-import { assertClean, until, withFolder } from '../support.ts'
+import { assertClean, seededNumbers, until, withFolder } from '../support.ts'
 import { processesBelow } from '../system/belongings.ts'
 import { mountFile, shell, withMount, type TestMount } from './support.ts'
 
 /** The programs that the keeper runs to have a process stand by: rm, mkfifo, rm. */
 const calls = [1, 2, 3]
+
+/** How long no process may have been replaced to count as rest, in ms: longer than it takes. */
+const restMs = 2000
 
 /** The FUSE processes of a mount, by their titles. */
 type Titles = () => string[]
@@ -28,7 +32,7 @@ function withInterruption(call: number, script: string, work: (mount: TestMount,
     const mount = await starting
     try {
       await until('the program was called', () => existsSync(done))
-      await work(mount, () => [...processesBelow(folder).values()].filter((command) => command.startsWith('litevol: ')))
+      await work(mount, () => titlesBelow(folder))
     } finally {
       if (mount.isAlive) await mount.stop()
       await shell('umount -l -c "$1" 2>/dev/null || true', mount.mountpoint)
@@ -36,6 +40,8 @@ function withInterruption(call: number, script: string, work: (mount: TestMount,
     assertClean(file)
   })
 }
+
+const titlesBelow = (folder: string): string[] => [...processesBelow(folder).values()].filter((command) => command.startsWith('litevol: '))
 
 /** Makes a folder with the programs of the keeper that run `script` as well, once; returns its path. */
 function interruptingPrograms(folder: string, call: number, script: string): string {
@@ -88,6 +94,32 @@ for (const call of calls) {
       await until('all are gone', () => titles().length === 0)
     }))
 }
+
+test('signals in numbers, whenever they come: one serves, one stands by', (t) =>
+  withFolder(async (folder) => {
+    const seed = Math.floor(Math.random() * 2 ** 32)
+    t.diagnostic(`seed ${String(seed)}`)
+    const next = seededNumbers(seed)
+    const file = join(folder, 'volume.sqlite')
+    createVolumeFile(file)
+    mkdirSync(join(folder, 'mount'))
+    const mount = await mountFile(file, join(folder, 'mount'), { mode: 'standby' })
+    try {
+      for (let count = 0; count < 400; count++) {
+        process.kill(mount.keeper.pid, next() % 2 === 0 ? 'SIGHUP' : 'SIGUSR2')
+        await sleep(next() % 10)
+      }
+      await until('the last order is carried out', async () => {
+        const before = restartsOf(mount)
+        await sleep(restMs)
+        return restartsOf(mount) === before
+      })
+      await assertInOrder(mount, () => titlesBelow(folder))
+    } finally {
+      if (mount.isAlive) await mount.stop()
+    }
+    assertClean(file)
+  }))
 
 test('a keeper that cannot go on does not say that the mount is gone: its process serves on, and ends in order', () =>
   withInterruption(2, 'for last; do :; done; rm -f "$last"; mkdir "$last"', async (mount, titles) => {
