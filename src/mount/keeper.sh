@@ -66,13 +66,15 @@ stand_by() {
 }
 
 # Whether PID is a child of this shell, or was one and has not been waited for: its number may be somebody else's by now. One line, as
-# proc_pid_stat(5) has it: PID (NAME) STATE PARENT … A shell that reads more than one may get parts of two looks at the process.
+# proc_pid_stat(5) has it: PID (NAME) STATE PARENT … A shell that reads more than one may get parts of two looks at the process. Leaves
+# its flags in $flags.
 is_child() {
   until { read -r line <"/proc/$1/stat"; } 2>/dev/null; do
     kill -0 "$1" 2>/dev/null || return 1 # otherwise a signal has ended the look
   done
   # shellcheck disable=SC2086 # its words
   set -- ${line##*)}
+  flags=${7-0}
   [ "${2-}" = $$ ]
 }
 
@@ -101,8 +103,10 @@ succeed() {
   [ -z "$is_ending" ] || is_end_wanted=yes
 }
 
-# Has the server replaced by a process that is loaded anew: ends it once that is so.
+# Has the server replaced by a process that is loaded anew: ends it once that is so. One that is exiting (PF_EXITING of linux/sched.h)
+# needs the one that stands by first.
 replace() {
+  is_child "$server" && [ $((flags & 4)) -eq 0 ] || return
   dismiss
   if stand_by; then
     tries=0
@@ -150,11 +154,15 @@ server=$started
 while :; do
   awaited=$server
   work
-  wait "$awaited" 2>/dev/null # what the shell says of a killed process is no log line
-  code=$?
-  is_child "$server" && continue # a signal has ended the wait
-  # A signal at that moment takes the place of the code, and bash has lost it then: to wait again would be to wait for ever.
-  [ "$awaited" = "$server" ] || code=1
+  # Where another wait has met its end, or a signal takes the place of its code, that is not known. bash may have lost it then, and to wait
+  # again would be to wait for ever.
+  code=1
+  if is_child "$server"; then
+    wait "$awaited" 2>/dev/null # what the shell says of a killed process is no log line
+    code=$?
+    is_child "$server" && continue # a signal has ended the wait
+    [ "$awaited" = "$server" ] || code=1
+  fi
   { read -r code <"$folder/ended"; } 2>/dev/null
   # 0 and 2: the mount is gone. The first one failed before it served: it has said why.
   if [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || [ "$mode" = once ] || { [ "$generation" -eq 1 ] && [ -z "$is_ready" ]; }; then break; fi

@@ -150,11 +150,14 @@ async function waitForTurn(): Promise<number> {
   return restarts
 }
 
-/** A signal to the keeper, which may be gone. A second one follows: where sh is bash, it may sleep on one that comes just before its wait. */
-function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2' | 'SIGALRM'): void {
+/**
+ * A signal to the keeper, which may be gone. A second one follows as long as it `isTrue`: where sh is bash, of two signals that come
+ * together one may be lost.
+ */
+function tellKeeper(signal: 'SIGUSR1' | 'SIGUSR2' | 'SIGALRM', isTrue: () => boolean = () => true): void {
   const send = (): void => {
     try {
-      if (process.ppid === keeper) process.kill(keeper, signal)
+      if (process.ppid === keeper && isTrue()) process.kill(keeper, signal)
     } catch {
       // It has ended just now.
     }
@@ -190,8 +193,11 @@ async function begin(serving: Serving, onWalPressure: (walBytes: number) => void
   if (generation === 1) return serving.start(onWalPressure)
   await serving.loaded
   await serving.standBy()
-  tellKeeper('SIGUSR2')
-  return serving.takeOver(await waitForTurn(), onWalPressure)
+  let isStandingBy = true
+  tellKeeper('SIGUSR2', () => isStandingBy)
+  const restarts = await waitForTurn()
+  isStandingBy = false
+  return serving.takeOver(restarts, onWalPressure)
 }
 
 /** Snapshots are still read: closing the volume, as `abandon` would, changes their bytes; the end of this process does not. */

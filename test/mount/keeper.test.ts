@@ -95,6 +95,12 @@ for (const call of calls) {
     }))
 }
 
+test('a signal within what another one has asked for: one stands by, and replaces the server', () =>
+  withInterruption(2, 'kill -USR2 $PPID', async (mount, titles) => {
+    mount.keeper.replace()
+    await assertInOrder(mount, titles)
+  }))
+
 test('signals in numbers, whenever they come: one serves, one stands by', (t) =>
   withFolder(async (folder) => {
     const seed = Math.floor(Math.random() * 2 ** 32)
