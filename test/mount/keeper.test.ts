@@ -19,8 +19,8 @@ const restMs = 2000
 /** The FUSE processes of a mount, by their titles. */
 type Titles = () => string[]
 
-/** Runs `work` with a mount whose keeper has run `script` when the call of that number of a program of its own returns. */
-function withInterruption(call: number, script: string, work: (mount: TestMount, titles: Titles) => Promise<void>): Promise<void> {
+/** Runs `work` with a mount whose keeper has run `script` when the call of that number of a program of its own returns, or each. */
+function withInterruption(call: number | 'each', script: string, work: (mount: TestMount, titles: Titles) => Promise<void>): Promise<void> {
   return withFolder(async (folder) => {
     const file = join(folder, 'volume.sqlite')
     createVolumeFile(file)
@@ -43,8 +43,8 @@ function withInterruption(call: number, script: string, work: (mount: TestMount,
 
 const titlesBelow = (folder: string): string[] => [...processesBelow(folder).values()].filter((command) => command.startsWith('litevol: '))
 
-/** Makes a folder with the programs of the keeper that run `script` as well, once; returns its path. */
-function interruptingPrograms(folder: string, call: number, script: string): string {
+/** Makes a folder with the programs of the keeper that run `script` as well, once or each time; returns its path. */
+function interruptingPrograms(folder: string, call: number | 'each', script: string): string {
   const programs = join(folder, 'programs')
   const count = join(folder, 'count')
   mkdirSync(programs)
@@ -54,7 +54,7 @@ function interruptingPrograms(folder: string, call: number, script: string): str
       `/bin/${name} "$@"`,
       'code=$?',
       `echo >>"${count}"`,
-      `[ "$(wc -l <"${count}")" -ne ${String(call)} ] || { ${script}; }`,
+      call === 'each' ? script : `[ "$(wc -l <"${count}")" -ne ${String(call)} ] || { ${script}; }`,
       'exit $code',
     ]
     writeFileSync(join(programs, name), `${lines.join('\n')}\n`)
@@ -95,8 +95,8 @@ for (const call of calls) {
     }))
 }
 
-test('a signal within what another one has asked for: one stands by, and replaces the server', () =>
-  withInterruption(2, 'kill -USR2 $PPID', async (mount, titles) => {
+test('a signal at each call for a standby, which is made because of another one: one serves, one stands by', () =>
+  withInterruption('each', 'kill -USR2 $PPID', async (mount, titles) => {
     mount.keeper.replace()
     await assertInOrder(mount, titles)
   }))
