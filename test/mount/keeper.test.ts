@@ -7,14 +7,11 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createVolumeFile } from '../../src/engine/index.ts'
 import { assertClean, seededNumbers, until, withFolder } from '../support.ts'
-import { processesBelow } from '../system/belongings.ts'
+import { childrenOf, processesBelow } from '../system/belongings.ts'
 import { mountFile, shell, withMount, type TestMount } from './support.ts'
 
 /** The programs that the keeper runs to have a process stand by: rm, mkfifo, rm. */
 const calls = [1, 2, 3]
-
-/** How long no process may have been replaced to count as rest, in ms: longer than it takes. */
-const restMs = 2000
 
 /** The FUSE processes of a mount, by their titles. */
 type Titles = () => string[]
@@ -65,11 +62,18 @@ function interruptingPrograms(folder: string, call: number | 'each', script: str
 
 const restartsOf = (mount: TestMount): number => mount.events.findLast((event) => event.type === 'ready')?.restarts ?? 0
 
+/** Whether a keeper waits, with all signals seen to: none is pending, and it runs no program beside its two processes. */
+function isAtRest(keeper: number): boolean {
+  const status = readFileSync(`/proc/${String(keeper)}/status`, 'utf8')
+  return /^State:\tS/m.test(status) && /^SigPnd:\t0+$/m.test(status) && /^ShdPnd:\t0+$/m.test(status) && childrenOf(keeper).length === 2
+}
+
 /** Another process has taken over; one serves and one stands by, now and after an order to replace it. */
 async function assertInOrder(mount: TestMount, titles: Titles): Promise<void> {
   const isInOrder = (): boolean => {
     const found = titles()
-    return found.length === 2 && ['serving', 'standing by'].every((what) => found.some((title) => title.startsWith(`litevol: ${what}`)))
+    const isBoth = found.length === 2 && ['serving', 'standing by'].every((what) => found.some((title) => title.startsWith(`litevol: ${what}`))) // prettier-ignore
+    return isBoth && isAtRest(mount.keeper.pid)
   }
   await until('another process has taken over', () => restartsOf(mount) > 0)
   await until('one serves and one stands by', isInOrder)
@@ -115,11 +119,6 @@ test('signals in numbers, whenever they come: one serves, one stands by', (t) =>
         process.kill(mount.keeper.pid, next() % 2 === 0 ? 'SIGHUP' : 'SIGUSR2')
         await sleep(next() % 10)
       }
-      await until('the last order is carried out', async () => {
-        const before = restartsOf(mount)
-        await sleep(restMs)
-        return restartsOf(mount) === before
-      })
       await assertInOrder(mount, () => titlesBelow(folder))
     } finally {
       if (mount.isAlive) await mount.stop()
