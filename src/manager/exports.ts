@@ -109,11 +109,6 @@ export class Exports {
     for (const lease of this.#leases) lease.setHolder(holder)
   }
 
-  /** Those whose bytes are there. */
-  #held(): Lease[] {
-    return [...this.#leases].filter((lease) => lease.isHeld)
-  }
-
   /** Ends those whose holder died: he may have done so before the lease was made, and whoever ended all did not see it. */
   async #endLost(): Promise<void> {
     const lost = [...this.#leases].filter((lease) => !lease.isHeld)
@@ -121,7 +116,7 @@ export class Exports {
   }
 
   #findLive(wish: ExportWish): Lease | undefined {
-    const leases = this.#held()
+    const leases = [...this.#leases]
     switch (wish.kind) {
       case 'fresh':
         return undefined
@@ -162,7 +157,7 @@ export class Exports {
     if (Date.now() < this.#pressedUntil) await this.endComplete()
     await this.#makeRoom()
     const held = await acquire()
-    const same = this.#held().find((lease) => lease.tag === held.bytesTag)
+    const same = [...this.#leases].find((lease) => lease.tag === held.bytesTag && lease.isHeld)
     if (same !== undefined) {
       same.pin() // releasing takes a moment, in which the lease must not run out
       await held.release()

@@ -23,7 +23,6 @@ export interface HeldSnapshot extends SnapshotExtent, SnapshotHolder {
 export type LeaseOptions = Pick<ManagerOptions, 'exportLeaseMs' | 'exportStallMs'>
 
 export class Lease {
-  readonly tag: string
   readonly #bytes: SnapshotBytes
   readonly #options: LeaseOptions
   readonly #onExpiry: (lease: Lease) => void
@@ -37,7 +36,6 @@ export class Lease {
   readonly #held: HeldSnapshot
 
   private constructor(held: HeldSnapshot, bytes: SnapshotBytes, options: LeaseOptions, onExpiry: (lease: Lease) => void) {
-    this.tag = held.bytesTag
     this.#held = held
     this.#bytes = bytes
     this.#options = options
@@ -53,6 +51,11 @@ export class Lease {
       await held.release().catch(() => undefined) // it may have failed since the holder is gone
       throw error
     }
+  }
+
+  /** Names exactly the bytes. */
+  get tag(): string {
+    return this.#held.bytesTag
   }
 
   get size(): number {
