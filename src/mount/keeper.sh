@@ -13,8 +13,8 @@
 # Signals to this shell: USR1 from a process that serves. USR2 from one that stands by: it is loaded. ALRM from one whose mount is
 # gone and that wants the volume for itself, to close it: answered by the file `alone` in FOLDER. HUP: replace the process that
 # serves by one with the code as it lies now. TERM, INT: passed on, the mount ends.
-# Ends with the code of the last FUSE process: 0 when the mount is gone in order, 2 when the volume is left with its WAL; with 1 where
-# this shell cannot go on, because it can start no process, say.
+# Ends with the code of the last FUSE process, which that leaves in the file `ended` of FOLDER once the mount is gone: 0 when it is so in
+# order, 2 when the volume is left with its WAL. Ends with 1 where this shell cannot go on, because it can start no process, say.
 set -u
 mode=$1 folder=$2 file=$3 node=$4 program=$5 options=$6
 
@@ -80,7 +80,7 @@ is_child() {
 
 # Ends the process that stands by.
 dismiss() {
-  ! is_child "${standby:-none}" || kill -KILL "$standby"
+  ! is_child "${standby:-none}" || kill -KILL "$standby" 2>/dev/null
   while is_child "${standby:-none}"; do wait "$standby" 2>/dev/null; done # a signal ends a wait
   standby=''
 }
@@ -116,7 +116,7 @@ replace() {
     done
     if [ -z "$is_ending" ] && is_child "$server"; then
       is_dying=yes
-      kill -KILL "$server"
+      kill -KILL "$server" 2>/dev/null
     fi
   fi
   is_replacement_wanted='' # the supervisor repeats the order
@@ -132,7 +132,7 @@ work() {
   # One that was just appointed may not know the signal yet, and die of it. The first process may; should it miss it, it gets it again.
   if [ -n "$is_end_wanted" ] && { [ -n "$is_ready" ] || [ "$restarts" -eq 0 ]; }; then
     [ -z "$is_ready" ] || is_end_wanted=''
-    ! is_child "$server" || kill -TERM "$server"
+    ! is_child "$server" || kill -TERM "$server" 2>/dev/null
   fi
   if [ -n "$is_ready" ] && [ -z "$is_ending$is_dying" ] && [ "$mode" != once ]; then
     [ -z "$is_replacement_wanted" ] || replace

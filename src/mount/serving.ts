@@ -131,7 +131,10 @@ export class Serving {
     this.#opened = opened
   }
 
-  /** Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. Throws EBUSY when it is not. */
+  /**
+   * Goes on with the connection of a predecessor that is dead; `restarts` processes of this mount were replaced so far. Throws EBUSY when
+   * it is alive.
+   */
   async takeOver(restarts: number, onWalPressure: (walBytes: number) => void): Promise<Handover> {
     this.#turn.take()
     const { file } = this.#options
